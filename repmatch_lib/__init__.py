@@ -1,0 +1,34 @@
+"""RepMatch: how similar are two sets of training data, judged by what a model learns from each?
+
+The names below are the public interface. They are imported when first used, so that ``import repmatch_lib`` is quick.
+"""
+
+from importlib import import_module
+
+_PUBLIC = {
+    "subspaces": ["lora_basis", "grassmann_similarity", "repmatch_score", "chance_scores", "shuffled_basis"],
+    "adapters": ["Adapter"],
+    "comparison": ["Comparison", "repmatch"],
+    "encoders": ["Encoder", "encoder"],
+    "tasks": ["Task", "TASKS", "task"],
+    "corpora": ["Corpus", "load"],
+    "training": ["train_adapter"],
+    "store": ["Store"],
+    "runs": ["Run", "adapter", "grid"],
+    "statistics": ["Estimate", "jackknife"],
+    "records": ["Record"],
+    "published": ["ledger", "published"],
+    "figures": ["grid_panels", "matrix"],
+}
+_WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

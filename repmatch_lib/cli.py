@@ -1,0 +1,106 @@
+"""The ``repmatch`` command."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+console, errors = Console(), Console(stderr=True)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="Folder of a LoRA adapter saved by PEFT")],
+    b: Annotated[Path, typer.Argument(help="Folder of another, of the same base model")],
+    module: Annotated[str, typer.Option(help="query, key, value, output, or the model's own name")] = "value",
+    side: Annotated[str, typer.Option(help="left or right singular vectors")] = "left",
+    same_base: Annotated[bool, typer.Option(help="Two copies of one base model under different names")] = False,
+    plot: Annotated[Optional[Path], typer.Option(help="Write the heat maps to this PNG, SVG or PDF")] = None,
+) -> None:
+    """RepMatch of two adapters: a score a layer, their mean, and chance. No base model is loaded."""
+    from repmatch_lib.comparison import repmatch
+
+    found = repmatch(a, b, module=module, side=side, same_base=same_base)
+    table = Table(title=" | ".join(found.names), caption=f"{module}, {side} side, width {found.width}")
+    for heading in ("layer", "RepMatch", "phi(1, 1)"):
+        table.add_column(heading, justify="right")
+    for row in found.to_pandas().itertuples():
+        table.add_row(str(row.layer), f"{row.score:.3f}", f"{row.phi_11:.3f}")
+    table.add_section()
+    table.add_row("mean", f"[bold]{found.score:.3f}[/]", f"{float(found.grid[:, 0, 0].mean()):.3f}")
+    table.add_row("chance", f"{found.chance:.3f}", f"{1 / found.width:.3f}")
+    console.print(table)
+    if plot:
+        found.plot(plot)
+        console.print(f"Heat maps: {plot}")
+
+
+@app.command()
+def run(
+    notebook: Annotated[str, typer.Argument(help="A notebook's name, such as seed_robustness, or its path")],
+    params: Annotated[Optional[list[str]], typer.Argument(help="Parameters, such as rank=8 'seeds=[3,4]'")] = None,
+    profile: Annotated[str, typer.Option(help="mini, laptop, paper, or a YAML file")] = "mini",
+    out: Annotated[Optional[Path], typer.Option(help="The executed notebook; a name of its own if not given")] = None,
+) -> None:
+    """Run one notebook with other parameters; the executed notebook and its record go beside the book's."""
+    from repmatch_lib import runner
+    from repmatch_lib.paths import project_file
+
+    source = Path(notebook) if notebook.endswith(".ipynb") else project_file(f"notebooks/{notebook}.ipynb")
+    overrides = runner.parse(params or [])
+    out = out or Path("book/executed") / f"{runner.output_name(source, overrides)}.ipynb"
+    console.print(f"Executed notebook: {runner.run(source, out, profile, overrides)}")
+
+
+@app.command()
+def train(
+    request: Annotated[str, typer.Argument(help='A run as JSON, such as \'{"task": "sst2", "source": "mini"}\'')],
+    out: Annotated[Optional[Path], typer.Option(help="Write what was made to this JSON file")] = None,
+    threads: Annotated[Optional[int], typer.Option(help="Processor threads")] = None,
+) -> None:
+    """Train one adapter, unless the store has it."""
+    import torch
+
+    from repmatch_lib.runs import Run, adapter
+    from repmatch_lib.store import write_atomically
+
+    if threads:
+        torch.set_num_threads(threads)
+    made = adapter(Run(**json.loads(request)))
+    if out:
+        write_atomically(out, json.dumps(made.provenance, indent=1, sort_keys=True) + "\n")
+    else:
+        console.print_json(data=made.provenance)
+
+
+def main() -> None:
+    """Run the command; an error that names its mend is shown as one message, not as a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=errors)])
+    try:
+        app()
+    except (ValueError, TypeError, OSError, FloatingPointError, RuntimeError) as error:
+        errors.print(f"[bold red]error:[/] {_escape(_message(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def _message(error: Exception) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{e['loc'][0] if e['loc'] else 'run'} = {e['input']!r}: {e['msg']}" for e in error.errors())
+    return str(error)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

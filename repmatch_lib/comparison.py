@@ -1,0 +1,136 @@
+"""RepMatch of two adapters (section 3.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from torch import Tensor
+
+from repmatch_lib.adapters import Adapter
+from repmatch_lib.subspaces import Side, chance_scores, grassmann_similarity, lora_basis, repmatch_score
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What ``repmatch`` found.
+
+    Attributes
+    ----------
+    score : float
+        RepMatch of the two models: the mean of ``layers``, in [0, 1].
+    layers : Tensor, shape (L,)
+        RepMatch of each layer: its grid's largest entry.
+    grid : Tensor, shape (L, r, r')
+        ``grid[l, i - 1, j - 1]`` is phi(i, j) in layer l.
+    chance : float
+        Expected score of unrelated subspaces of these ranks and this width; phi(1, 1) alone expects 1 / width.
+    chance_95 : float
+        95 % of unrelated subspaces score below this.
+    """
+
+    score: float
+    layers: Tensor
+    grid: Tensor
+    chance: float
+    chance_95: float
+    width: int
+    names: tuple[str, str]
+    layer_names: tuple[str, ...]
+    module: str
+    side: Side
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a layer: ``layer``, ``score``, ``phi_11``."""
+        return pd.DataFrame(
+            {"layer": range(1, len(self.layers) + 1), "score": self.layers, "phi_11": self.grid[:, 0, 0]}
+        )
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Heat maps as in the paper, one panel a layer; written to ``path`` if one is given."""
+        from repmatch_lib.figures import grid_panels
+
+        return grid_panels({" | ".join(self.names): self.grid}, chance=self.chance, path=path)
+
+
+def repmatch(
+    a: Adapter | str | Path | Any,
+    b: Adapter | str | Path | Any,
+    module: str = "value",
+    side: Side = "left",
+    same_base: bool = False,
+) -> Comparison:
+    """How similar are two sets of training data, judged by the LoRA updates learned from each?
+
+    Reads only the adapters: no base model is loaded, and the ranks may differ.
+
+    Parameters
+    ----------
+    a, b : Adapter, folder of a saved PEFT LoRA adapter, or PeftModel
+        Two adapters of one base model.
+    module : str
+        ``"query"``, ``"key"``, ``"value"`` (the paper's choice), ``"output"``, or the model's own name of a matrix.
+    side : {"left", "right"}
+        Which singular vectors to compare; see `lora_basis`.
+    same_base : bool
+        Compare although the recorded base models have different names (two copies of one model).
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        If the adapters have different base models, layers or widths, lack the matrix, or hold no update.
+    """
+    a, b = _adapter(a), _adapter(b)
+    if a.base_model and b.base_model and a.base_model != b.base_model and not same_base:
+        raise ValueError(
+            f"{a.name} adapts {a.base_model!r} but {b.name} adapts {b.base_model!r}; subspaces of different models "
+            "cannot be compared. If these are two copies of one model, say so with same_base=True (--same-base)"
+        )
+    (layers, A1, B1), (others, A2, B2) = a.factors(module), b.factors(module)
+    if len(layers) != len(others):
+        raise ValueError(f"{a.name} has {len(layers)} adapted layers, {b.name} has {len(others)}: different models")
+    if (A1.shape[-1], B1.shape[-2]) != (A2.shape[-1], B2.shape[-2]):
+        raise ValueError(
+            f"widths differ: {a.name} is {B1.shape[-2]}x{A1.shape[-1]}, {b.name} is {B2.shape[-2]}x{A2.shape[-1]}; "
+            "they adapt different models"
+        )
+    U, V = lora_basis(A1, B1, side), lora_basis(A2, B2, side)
+    for adapter, basis in ((a, U), (b, V)):
+        if untrained := [i + 1 for i, layer in enumerate(basis) if not layer.any()]:
+            raise ValueError(
+                f"{adapter.name} holds no update in layer {untrained[0]}: B is zero, as before training. Train it first"
+            )
+    grid = grassmann_similarity(U, V)
+    scores = repmatch_score(grid)
+    null = chance_scores(U.shape[-2], U.shape[-1], V.shape[-1], len(scores))
+    return Comparison(
+        score=float(scores.mean()),
+        layers=scores,
+        grid=grid,
+        chance=float(null.mean()),
+        chance_95=float(null.quantile(0.95)),
+        width=U.shape[-2],
+        names=(a.name, b.name),
+        layer_names=tuple(layers),
+        module=module,
+        side=side,
+    )
+
+
+def _adapter(source: Adapter | str | Path | Any) -> Adapter:
+    if isinstance(source, Adapter):
+        return source
+    if isinstance(source, str | Path):
+        return Adapter.load(source)
+    if hasattr(source, "peft_config"):
+        return Adapter.from_model(source)
+    raise TypeError(f"expected an Adapter, a folder or a PeftModel, got {type(source).__name__}")

@@ -1,0 +1,268 @@
+"""Rows of a task, from the bundle, a local folder, the hub or a user's file; checked, and fingerprinted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from repmatch_lib.paths import project_file
+from repmatch_lib.tasks import Task
+
+SourceName = Literal["mini", "local", "hub", "auto"]
+READERS = {
+    ".csv": pyarrow.csv.read_csv, ".jsonl": pyarrow.json.read_json, ".json": pyarrow.json.read_json,
+    ".parquet": pq.read_table,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Checked rows of one task.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        Columns ``id`` (row number in the file), ``text``, ``text_pair`` (pairs and spans), ``label`` (class number,
+        score or answer), ``answer_start`` (spans), then the file's further columns.
+    source : str
+        Where the rows came from, for provenance: ``mini``, ``local`` or ``hub@revision``, and the file.
+    fingerprint : str
+        SHA-256 of the rows that determine a result; two corpora with one fingerprint train one adapter.
+    """
+
+    task: Task
+    split: str
+    table: pa.Table
+    source: str
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def title(self) -> str:
+        """The task's, for figures."""
+        return self.task.title
+
+
+def load(
+    task: Task, split: str = "train", source: SourceName = "auto", rows: int | None = None, seed: int = 0
+) -> Corpus:
+    """Load and check rows of a task.
+
+    Parameters
+    ----------
+    task : Task
+    split : {"train", "validation"}
+    source : {"mini", "local", "hub", "auto"}
+        The bundled miniature corpora; ``<task>/<split>.parquet`` under the folder in ``REPMATCH_DATA``; the hub at
+        the task's revision; or the folder where it is set, else the hub. A user's own file is its own source.
+    rows : int, optional
+        So many rows, drawn with ``seed``; all, in the file's order, if not given. Fewer rows of one seed are a
+        prefix of more.
+    seed : int
+        Of the sample.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Naming the file, the row and the mend.
+    """
+    file, name = _locate(task, split, source)
+    table = read_table(file)
+    if name.startswith("hub"):
+        table = _from_hub(table, task)
+    table = _check(table, task, file)
+    if rows is not None:
+        if not 0 < rows <= len(table):
+            raise ValueError(f"{file} has {len(table)} usable rows; asked for {rows}. Lower rows, or leave it out")
+        table = table.take(np.random.default_rng(seed).permutation(len(table))[:rows])
+        _check_classes(table, task, file)
+    return Corpus(task, split, table, f"{name}:{task.name}/{Path(file).name}", fingerprint(table))
+
+
+def fingerprint(table: pa.Table) -> str:
+    """SHA-256 of the columns that training sees, row by row."""
+    columns = [c for c in ("text", "text_pair", "label", "answer_start") if c in table.column_names]
+    digest = hashlib.sha256(json.dumps(columns).encode())
+    for row in zip(*(table[c].to_pylist() for c in columns), strict=True):
+        digest.update(json.dumps(row, ensure_ascii=False).encode())
+    return digest.hexdigest()
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a CSV, JSONL or Parquet file.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If it is missing, of another format, damaged or empty.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    if path.suffix not in READERS:
+        raise ValueError(f"{path}: unknown format {path.suffix!r}; give one of {', '.join(READERS)}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty; it needs a header and rows")
+    try:
+        table = READERS[path.suffix](path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
+    if len(table) == 0:
+        raise ValueError(f"{path} has columns but no rows")
+    return table
+
+
+def classes(table: pa.Table, label: str, path: Path) -> tuple[str, ...]:
+    """The classes of a label column, sorted."""
+    _require(table, [label], path)
+    values = pc.unique(table[label].drop_null()).to_pylist()
+    return tuple(str(v) for v in sorted(values))
+
+
+def _locate(task: Task, split: str, source: SourceName) -> tuple[Path, str]:
+    if task.file:
+        return task.file, "file"
+    if source not in ("mini", "local", "hub", "auto"):
+        raise ValueError(f"unknown source {source!r}: give 'mini', 'local', 'hub' or 'auto'")
+    name = task.splits.get(split, split)
+    if source == "mini":
+        folder: Path | None = project_file("data/mini")
+        # The bundle keeps the split's plain name where the published files have another one.
+        name = name if (folder / task.name / f"{name}.parquet").is_file() else split
+        return _existing(folder, task, name), "mini"
+    folder = Path(os.environ["REPMATCH_DATA"]) if os.environ.get("REPMATCH_DATA") else None
+    if source == "local" and folder is None:
+        raise ValueError("source 'local' needs REPMATCH_DATA, the folder that holds <task>/<split>.parquet")
+    if source in ("local", "auto") and folder:
+        return _existing(folder, task, name), "local"
+    repository, revision, pattern = task.hub
+    return _download(repository, revision, pattern.format(split=name)), f"hub@{revision}"
+
+
+def _existing(folder: Path, task: Task, split: str) -> Path:
+    file = folder / task.name / f"{split}.parquet"
+    if not file.is_file():
+        there = sorted(p.stem for p in file.parent.glob("*.parquet")) or ["no Parquet file"]
+        raise FileNotFoundError(f"no {file}; {file.parent} has {', '.join(there)}")
+    return file
+
+
+def _download(repository: str, revision: str, path: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repository, path, repo_type="dataset", revision=revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(
+            f"{repository} at {revision} could not be fetched from the hub ({error}); set REPMATCH_DATA to a folder "
+            "with <task>/<split>.parquet, or use source='mini'"
+        ) from error
+
+
+def _from_hub(table: pa.Table, task: Task) -> pa.Table:
+    """The hub's columns under our names; rows without a gold label (-1) left out."""
+    table = table.rename_columns([task.hub_columns.get(c, c) for c in table.column_names])
+    if task.kind == "span":
+        answers = pc.struct_field(table["answers"], "text"), pc.struct_field(table["answers"], "answer_start")
+        return table.append_column("answer_text", answers[0]).append_column("answer_start", answers[1])
+    return table.filter(pc.greater_equal(table[task.label], 0)) if task.kind == "classification" else table
+
+
+def _check(table: pa.Table, task: Task, file: Path) -> pa.Table:
+    span = ["answer_start"] if task.kind == "span" else []
+    _require(table, [*task.text, task.label, *span], file)
+    columns: dict[str, Any] = {"id": pa.array(range(len(table)))}
+    for name, column in zip(("text", "text_pair"), task.text, strict=False):
+        texts = table[column].cast(pa.string())
+        bad = pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0), True)
+        if pc.any(bad).as_py():
+            row = pc.index(bad, True).as_py() + 1
+            raise ValueError(f"{file}, row {row}: {column!r} is empty; fill it in or drop the row")
+        columns[name] = texts
+    columns["label"] = {"classification": _class_numbers, "regression": _scores, "span": _answers}[task.kind](
+        table, task, file
+    )
+    if task.kind == "span":
+        columns["answer_start"] = pa.array([_first(v) for v in table["answer_start"].to_pylist()])
+        _check_spans(columns, file)
+    for name in table.column_names:
+        if name not in (*task.text, task.label, "answer_start", "answers"):
+            columns.setdefault(name, table[name])
+    result = pa.table(columns)
+    _check_classes(result, task, file)
+    return result
+
+
+def _require(table: pa.Table, columns: list[str], file: Path) -> None:
+    for column in columns:
+        if column not in table.column_names:
+            raise ValueError(f"{file} has no column {column!r}; it has {', '.join(table.column_names)}")
+
+
+def _class_numbers(table: pa.Table, task: Task, file: Path) -> list[int]:
+    """Class numbers from names or numbers, whichever the file holds."""
+    number = {label: k for k, label in enumerate(task.labels)}
+    own_numbers = task.file is None or all(label.isdigit() for label in task.labels)
+    result = []
+    for row, value in enumerate(table[task.label].to_pylist(), start=1):
+        k = number.get(str(value))
+        if k is None and own_numbers and isinstance(value, int):
+            k = value
+            if not 0 <= k < len(task.labels):
+                raise ValueError(
+                    f"{file}, row {row}: label {value} is outside the head of {len(task.labels)} rows, "
+                    f"0 to {len(task.labels) - 1} ({', '.join(task.labels)})"
+                )
+        if k is None:
+            raise ValueError(f"{file}, row {row}: unknown label {value!r}; the task has {', '.join(task.labels)}")
+        result.append(k)
+    return result
+
+
+def _scores(table: pa.Table, task: Task, file: Path) -> list[float]:
+    try:
+        values = table[task.label].cast(pa.float64()).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{file}: column {task.label!r} must hold numbers: {error}") from error
+    for row, value in enumerate(values, start=1):
+        if value is None or not np.isfinite(value):
+            raise ValueError(f"{file}, row {row}: score {value} is not a finite number; fill it in or drop the row")
+    return values
+
+
+def _answers(table: pa.Table, task: Task, file: Path) -> list[str]:
+    return [_first(value) for value in table[task.label].to_pylist()]
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and value else value
+
+
+def _check_spans(columns: dict[str, Any], file: Path) -> None:
+    rows = zip(columns["text_pair"].to_pylist(), columns["label"], columns["answer_start"].to_pylist(), strict=True)
+    for row, (context, answer, start) in enumerate(rows, start=1):
+        if not answer or start is None or context[start : start + len(answer)] != answer:
+            raise ValueError(
+                f"{file}, row {row}: the answer {answer!r} does not stand at offset {start} of its context"
+            )
+
+
+def _check_classes(table: pa.Table, task: Task, file: Path) -> None:
+    if task.kind == "classification" and len(present := pc.unique(table["label"])) < 2:
+        raise ValueError(
+            f"{file}: all {len(table)} rows have the label {task.labels[present[0].as_py()]!r}; "
+            "a classifier needs at least two classes"
+        )

@@ -1,0 +1,218 @@
+"""Notebooks run with checked parameters: papermill, and what it leaves to chance."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from repmatch_lib.paths import project_file
+from repmatch_lib.runs import Run
+
+log = logging.getLogger(__name__)
+
+PROFILES = ("mini", "laptop", "paper")
+
+
+class ParameterError(ValueError):
+    """A parameter that the notebook does not have, or a value that it cannot take."""
+
+
+class NotebookError(RuntimeError):
+    """A cell of a notebook failed."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A line of a notebook's parameters cell: ``name: type = default  # what it is``."""
+
+    name: str
+    annotation: str
+    default: Any
+    help: str
+
+    def check(self, value: Any) -> Any:
+        """The value, if it is of the parameter's type."""
+        try:
+            # The names in an annotation are Python's own types: list[int], float, str, int | None.
+            return TypeAdapter(eval(self.annotation, {})).validate_python(value, strict=True)
+        except ValidationError as error:
+            raise ParameterError(
+                f"{self.name} = {value!r} is not {self.annotation}: {self.help} (default {self.default!r})"
+            ) from error
+
+
+def parameters(notebook: str | Path) -> dict[str, Parameter]:
+    """The parameters of a notebook, read from the cell tagged ``parameters``."""
+    source = _tagged(Path(notebook), "parameters")
+    lines = source.splitlines()
+    found = {}
+    for node in ast.parse(source).body:
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value):
+            raise ValueError(f"{notebook}: the parameters cell may only hold lines like 'rank: int = 4  # its meaning'")
+        comment = lines[node.end_lineno - 1][node.end_col_offset :].partition("#")[2].strip()
+        name = node.target.id
+        found[name] = Parameter(name, ast.unparse(node.annotation), ast.literal_eval(node.value), comment)
+    return found
+
+
+def settings(notebook: str | Path, profile: str = "mini", overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Values of all parameters: the notebook's defaults, under the profile's, under the given ones.
+
+    Raises
+    ------
+    ParameterError
+        Naming the parameter and the valid ones.
+    """
+    known = parameters(notebook)
+    chosen = profile_values(profile, Path(notebook).stem, known) | dict(overrides or {})
+    for name in chosen:
+        if name not in known:
+            valid = "\n".join(f"  {p.name}: {p.annotation} = {p.default!r}  # {p.help}" for p in known.values())
+            raise ParameterError(f"{Path(notebook).name} has no parameter {name!r}; it has\n{valid}")
+    return {name: p.check(chosen.get(name, p.default)) for name, p in known.items()}
+
+
+def profile_values(profile: str, notebook: str, known: Mapping[str, Parameter]) -> dict[str, Any]:
+    """What a profile sets for a notebook: its common values where the notebook has them, then the notebook's own."""
+    file = Path(profile) if profile.endswith(".yaml") else project_file(f"notebooks/profiles/{profile}.yaml")
+    if not file.is_file():
+        raise ParameterError(f"unknown profile {profile!r}: give {', '.join(PROFILES)}, or a YAML file")
+    content = yaml.safe_load(file.read_text())
+    common = {name: value for name, value in content.get("all", {}).items() if name in known}
+    return common | content.get(notebook, {})
+
+
+def parse(assignments: list[str]) -> dict[str, Any]:
+    """``["rank=8", "seeds=[3,4]", "task=sst5"]`` as values: Python literals, else text."""
+    values = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.isidentifier():
+            raise ParameterError(f"{assignment!r} is no parameter: write name=value, without spaces")
+        try:
+            values[name] = ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(text, text))
+        except (ValueError, SyntaxError):
+            values[name] = text
+    return values
+
+
+def plan(notebook: str | Path, values: Mapping[str, Any]) -> list[Run]:
+    """The training runs a notebook needs: ``runs``, as its cell tagged ``plan`` sets it.
+
+    Raises
+    ------
+    ParameterError
+        If a value is impossible.
+    """
+    source = _tagged(Path(notebook), "plan", required=False)
+    scope: dict[str, Any] = dict(values)
+    try:
+        exec(compile(source, f"{notebook} (plan)", "exec"), scope)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ParameterError(f"{first['loc'][0]} = {first['input']!r}: {_plain(first['msg'])}") from error
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
+    return scope.get("runs", [])
+
+
+def run(
+    notebook: str | Path,
+    out: str | Path,
+    profile: str = "mini",
+    overrides: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train what a notebook needs, then execute it.
+
+    Parameters
+    ----------
+    notebook : path
+    out : path
+        The executed notebook; its record goes beside it, as JSON. Neither appears unless every cell ran.
+    profile, overrides
+        See `settings`.
+
+    Raises
+    ------
+    ParameterError
+        Before anything is run or written.
+    NotebookError
+        If a cell fails; the notebook up to there is kept as ``<out>.failed.ipynb``.
+    """
+    from repmatch_lib.runs import adapter
+
+    notebook, out = Path(notebook), Path(out)
+    values = settings(notebook, profile, overrides)
+    if "record" in values:
+        values["record"] = out.with_suffix(".json").name
+    for needed in plan(notebook, values):
+        adapter(needed, progress=progress)
+    _execute(notebook, out, values, progress)
+    return out
+
+
+def output_name(notebook: str | Path, overrides: Mapping[str, Any]) -> str:
+    """``seed_robustness--rank-8--seeds-3-4`` for ``rank=8 seeds=[3,4]``."""
+    parts = [f"{name}-{value}" for name, value in sorted(overrides.items())]
+    slug = [re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-")[:40] for part in parts]
+    return "--".join([Path(notebook).stem, *slug])
+
+
+def _execute(notebook: Path, out: Path, values: Mapping[str, Any], progress: bool) -> None:
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    working = out.with_name(f".{out.stem}.running.ipynb")
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    try:
+        papermill.execute_notebook(
+            notebook, working, parameters=dict(values), kernel_name="python3", cwd=out.parent, progress_bar=progress
+        )
+    except PapermillExecutionError as error:
+        failed = out.with_suffix(".failed.ipynb")
+        os.replace(working, failed)
+        raise NotebookError(f"{notebook.name} failed ({error.ename}: {error.evalue}); see {failed}") from error
+    finally:
+        if working.exists():
+            executed = nbformat.read(working, as_version=4)
+            working.unlink()
+            _publishable(executed)
+            nbformat.write(executed, partial := working.with_suffix(".done"))
+            os.replace(partial, out)
+
+
+def _publishable(executed: nbformat.NotebookNode) -> None:
+    """Leave out progress bars and the machine's paths."""
+    for name in ("input_path", "output_path"):
+        executed.metadata.papermill.pop(name, None)
+    for cell in executed.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+
+
+def _tagged(notebook: Path, tag: str, required: bool = True) -> str:
+    if not notebook.is_file():
+        there = sorted(p.stem for p in notebook.parent.glob("*.ipynb"))
+        raise ParameterError(f"no notebook {notebook}; there are {', '.join(there) or 'none'}")
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if tag in cell.metadata.get("tags", []):
+            return cell.source
+    if required:
+        raise ParameterError(f"{notebook} has no cell tagged {tag!r}")
+    return ""
+
+
+def _plain(message: str) -> str:
+    return message.replace("Value error, ", "").replace("Input should", "it should")

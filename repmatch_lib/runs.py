@@ -1,0 +1,105 @@
+"""One training run as a value: what to train on what, and the adapter that comes of it, from the store or anew."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from repmatch_lib import store as stores
+from repmatch_lib.tasks import task as find_task
+
+# The modules whose code decides what an adapter is; the encoder, the rows and the settings have hashes of their own.
+CODE = ("batching", "models", "training")
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Run:
+    """A request for one adapter; see `train_adapter` and `load` for what each setting does."""
+
+    task: str
+    encoder: str = "minilm"
+    source: Literal["mini", "local", "hub", "auto"] = "auto"
+    rows: Count | None = None
+    sample_seed: Seed = 0
+    rank: Count = 4
+    modules: tuple[str, ...] = ("value",)
+    seed: Seed = 0
+    head_seed: Seed = 0
+    lr: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    epochs: Count | None = 2
+    batch_size: Count = 40
+    max_length: Annotated[int, Field(ge=8)] = 256
+    dropout: bool = True
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+
+    def __post_init__(self) -> None:
+        find_task(self.task)
+
+    @property
+    def id(self) -> str:
+        """Hash of the request."""
+        return stores.key(**dataclasses.asdict(self))
+
+    def to_json(self) -> str:
+        """The request as the command line takes it."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+
+def grid(*, seed: list[int] = (0,), head_seed: list[int] = (0,), task: list[str], **settings: Any) -> list[Run]:
+    """Runs over every combination of tasks, head seeds and training seeds, with common settings."""
+    return [
+        Run(task=t, head_seed=h, seed=s, **settings) for t, h, s in itertools.product(task, head_seed, seed)
+    ]  # fmt: skip
+
+
+def adapter(run: Run, store: stores.Store | None = None, progress: bool = True) -> Any:
+    """The adapter of a run: read from the store, or trained and put there.
+
+    ``rows`` not given means all of them; ``epochs`` not given means the paper's number for the task.
+
+    Returns
+    -------
+    Adapter
+    """
+    from repmatch_lib.adapters import Adapter
+    from repmatch_lib.training import train_adapter
+
+    store = store or stores.Store()
+    encoder, data, settings = _resolve(run)
+
+    def write(folder: Path) -> None:
+        trained = train_adapter(encoder, data, progress=progress, **settings)
+        Adapter(trained.tensors, trained.config, trained.provenance | {"software": stores.provenance()}).save(folder)
+
+    return Adapter.load(store.make("adapters", _key(encoder, data, settings), write))
+
+
+def _resolve(run: Run) -> tuple[Any, Any, dict[str, Any]]:
+    from repmatch_lib.corpora import load
+    from repmatch_lib.encoders import encoder
+    from repmatch_lib.training import resolve_device, resolve_precision
+
+    found = find_task(run.task)
+    data = load(found, source=run.source, rows=run.rows, seed=run.sample_seed)
+    names = ("rank", "modules", "seed", "head_seed", "lr", "batch_size", "max_length", "dropout")
+    settings = {name: getattr(run, name) for name in names}
+    settings["epochs"] = run.epochs or found.epochs
+    settings["precision"] = resolve_precision(run.precision, resolve_device("auto"))
+    return encoder(run.encoder), data, settings
+
+
+def _key(encoder: Any, data: Any, settings: dict[str, Any]) -> str:
+    """Hash of what determines the adapter: code, weights, rows, the head's shape, settings."""
+    return stores.key(
+        code=stores.code_version(CODE), encoder=encoder.sha256, corpus=data.fingerprint, kind=data.task.kind,
+        outputs=data.task.outputs, **settings,
+    )  # fmt: skip

@@ -1,0 +1,67 @@
+"""Estimates over seeds, with intervals that know that pairs share their runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval.
+
+    Attributes
+    ----------
+    value : float
+    low, high : float
+        95 % interval; NaN where there are too few units to give one.
+    n : int
+        Units: the runs that are independent of each other, such as training seeds.
+    unit : str
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    unit: str
+
+    def __format__(self, spec: str) -> str:
+        spec = spec or ".2f"
+        interval = "" if math.isnan(self.low) else f" [{self.low:{spec}}, {self.high:{spec}}]"
+        return f"{self.value:{spec}}{interval}"
+
+
+def jackknife(
+    units: Sequence[Hashable], statistic: Callable[[list[Hashable]], float], unit: str = "seed", level: float = 0.95
+) -> Estimate:
+    """Estimate a statistic of pairs, and its interval from leaving out one unit at a time.
+
+    Scores of pairs of runs are not independent: n runs give n(n - 1)/2 pairs. The delete-one jackknife over the
+    runs, with Student's t on n - 1 degrees of freedom, allows for that where a standard error over pairs would not.
+
+    Parameters
+    ----------
+    units : sequence
+        Such as training seeds.
+    statistic : callable
+        Of a list of units; NaN if they are too few.
+    unit : str
+        What a unit is called.
+    level : float
+
+    Returns
+    -------
+    Estimate
+    """
+    units = list(units)
+    n = len(units)
+    value = float(statistic(units))
+    left_out = np.array([statistic(units[:k] + units[k + 1 :]) for k in range(n)]) if n > 1 else np.array([math.nan])
+    error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
+    half = float(t.ppf((1 + level) / 2, max(n - 1, 1))) * error
+    return Estimate(value, value - half, value + half, n, unit)

@@ -1,0 +1,150 @@
+"""Subspaces of low-rank updates and their Grassmann similarity (RepMatch, sections 3.2 to 3.4).
+
+PEFT's notation throughout: ``delta_W = (alpha / r) * B @ A`` with ``A`` of shape (r, in) and ``B`` of shape (out, r).
+The scale ``alpha / r`` moves no subspace and is left out.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Side = Literal["left", "right"]
+
+
+def lora_basis(A: Tensor, B: Tensor, side: Side = "left") -> Tensor:
+    """Singular vectors of ``B @ A``, without ever forming the product.
+
+    Thin QR of both factors, then an SVD of the small core between them.
+
+    Parameters
+    ----------
+    A : Tensor, shape (..., r, in)
+    B : Tensor, shape (..., out, r)
+    side : {"left", "right"}
+        ``"left"``: the column space of ``B``, which training learns from zero. ``"right"``: the row space of ``A``,
+        which hardly leaves its random start.
+
+    Returns
+    -------
+    Tensor, shape (..., out, k) or (..., in, k), float64, with k = min(r, out, in)
+        Orthonormal columns by falling singular value. Where the update has fewer than k directions, the columns
+        beyond its numerical rank are zero: a direction that is not there overlaps with nothing.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, ``side`` is unknown, or a factor holds NaN or infinity.
+    """
+    if side not in ("left", "right"):
+        raise ValueError(f"side is {side!r}; it must be 'left' or 'right'")
+    if A.ndim < 2 or B.ndim < 2 or A.shape[-2] != B.shape[-1]:
+        raise ValueError(f"A must be (..., r, in) and B (..., out, r) of one rank r; got {_shape(A)} and {_shape(B)}")
+    A, B = A.detach().double(), B.detach().double()
+    if not (A.isfinite().all() and B.isfinite().all()):
+        raise ValueError("a LoRA factor holds NaN or infinity: the training that made it diverged")
+    Q_out, R_out = torch.linalg.qr(B)
+    Q_in, R_in = torch.linalg.qr(A.mT)
+    U, S, Vh = torch.linalg.svd(R_out @ R_in.mT, full_matrices=False)
+    basis = Q_out @ U if side == "left" else Q_in @ Vh.mT
+    tolerance = S[..., :1] * max(A.shape[-1], B.shape[-2]) * torch.finfo(S.dtype).eps
+    return basis * (tolerance < S).unsqueeze(-2)
+
+
+def grassmann_similarity(U: Tensor, V: Tensor) -> Tensor:
+    """Grassmann similarity of every leading pair of subspaces (equation 1).
+
+    ``phi(i, j) = ||U[:, :i].T @ V[:, :j]||_F^2 / min(i, j)``, in [0, 1].
+
+    Parameters
+    ----------
+    U : Tensor, shape (..., d, r)
+    V : Tensor, shape (..., d, r')
+        Orthonormal (or zero) columns; the leading dimensions broadcast.
+
+    Returns
+    -------
+    Tensor, shape (..., r, r')
+        Entry ``[i - 1, j - 1]`` is phi(i, j).
+
+    Raises
+    ------
+    ValueError
+        If the two live in spaces of different width.
+    """
+    if U.shape[-2] != V.shape[-2]:
+        raise ValueError(f"subspaces of different widths: {U.shape[-2]} and {V.shape[-2]}")
+    overlap = (U.mT @ V).square()  # (..., r, r')
+    i = torch.arange(1, overlap.shape[-2] + 1, device=overlap.device)
+    j = torch.arange(1, overlap.shape[-1] + 1, device=overlap.device)
+    return (overlap.cumsum(-2).cumsum(-1) / torch.minimum(i[:, None], j)).clamp(0, 1)
+
+
+def repmatch_score(grid: Tensor) -> Tensor:
+    """Layer scores: the largest entry of each layer's grid (section 3.4).
+
+    Parameters
+    ----------
+    grid : Tensor, shape (..., r, r')
+
+    Returns
+    -------
+    Tensor, shape (...)
+        The model's score is the mean of these over layers.
+    """
+    return grid.flatten(-2).amax(-1)
+
+
+@lru_cache(maxsize=64)
+def chance_scores(width: int, rank: int, other_rank: int, layers: int = 1, draws: int = 2000) -> Tensor:
+    """Scores of unrelated subspaces: the null distribution of a model's score.
+
+    Uniformly random subspaces of the given ranks, largest grid entry, mean over layers. The expectation of phi(1, 1)
+    is exactly 1 / width; the largest entry of an r x r' grid lies above it, because it is picked.
+
+    Returns
+    -------
+    Tensor, shape (draws,), sorted, the same on every call
+    """
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.empty(draws, dtype=torch.float64)
+    for k in range(draws):
+        gaussian = torch.randn(layers, width, other_rank, generator=generator, dtype=torch.float64)
+        V = torch.linalg.qr(gaussian).Q
+        # Only their relative position matters, so the first subspace may be the first coordinates.
+        U = torch.eye(width, rank, dtype=torch.float64).expand(layers, -1, -1)
+        scores[k] = repmatch_score(grassmann_similarity(U, V)).mean()
+    return scores.sort().values
+
+
+def shuffled_basis(A: Tensor, B: Tensor, seed: int = 0, side: Side = "left") -> Tensor:
+    """Leading singular vectors of ``B @ A`` with its entries shuffled: the baseline of figure 1b.
+
+    The one place that forms the full product, because shuffling destroys the low rank.
+
+    Parameters
+    ----------
+    A : Tensor, shape (layers, r, in)
+    B : Tensor, shape (layers, out, r)
+    seed : int
+        Of the permutation.
+    side : {"left", "right"}
+
+    Returns
+    -------
+    Tensor, shape (layers, out, r) or (layers, in, r), float64
+    """
+    generator = torch.Generator().manual_seed(seed)
+    update = B.detach().double() @ A.detach().double()
+    shuffled = torch.stack(
+        [W.flatten()[torch.randperm(W.numel(), generator=generator)].view_as(W) for W in update.cpu()]
+    )
+    U, _, Vh = torch.linalg.svd(shuffled, full_matrices=False)
+    return (U if side == "left" else Vh.mT)[..., : A.shape[-2]]
+
+
+def _shape(x: Tensor) -> tuple[int, ...]:
+    return tuple(x.shape)

@@ -1,0 +1,167 @@
+"""The eight tasks of the paper as data, and a user's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["classification", "regression", "span"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a data set asks of a model.
+
+    Attributes
+    ----------
+    text : tuple of str
+        One or two text columns.
+    label : str
+        The label column; for a span, the column of answer texts (its offsets in ``answer_start``).
+    labels : tuple of str
+        Names of the classes, in the order of the head's rows; empty for regression and spans.
+    epochs : int
+        The paper's number of epochs (section 5.1).
+    splits : dict
+        Where a split goes by another name in the published files.
+    hub : tuple of (repository, revision, path pattern)
+        ``{split}`` in the pattern is the split's name there. Empty for a task without a hub repository.
+    hub_columns : dict
+        Hub column: our column.
+    file : Path or None
+        A user's own file.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    text: tuple[str, ...]
+    label: str
+    labels: tuple[str, ...] = ()
+    metric: str = "accuracy"
+    family: str = "own"
+    epochs: int = 5
+    splits: dict[str, str] = field(default_factory=dict)
+    hub: tuple[str, str, str] | tuple[()] = ()
+    hub_columns: dict[str, str] = field(default_factory=dict)
+    file: Path | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Rows of the head."""
+        return {"classification": len(self.labels), "regression": 1, "span": 2}[self.kind]
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        text: str | tuple[str, ...] = "text",
+        label: str = "label",
+        labels: tuple[str, ...] | None = None,
+        kind: Kind = "classification",
+        name: str | None = None,
+    ) -> Task:
+        """A task of your own, from a CSV, JSONL or Parquet file.
+
+        Parameters
+        ----------
+        path : str or Path
+        text : str or pair of str
+            Its text column, or two.
+        label : str
+            Its label column. A span task also needs ``answer_start``.
+        labels : tuple of str, optional
+            The classes in the order of the head's rows; read from the file, sorted, if not given. Give the same
+            order to every task you compare: row k of the head is one class for all of them.
+
+        Raises
+        ------
+        ValueError
+            If the file is missing, its format unknown, or a column is not there.
+        """
+        from repmatch_lib.corpora import classes, read_table
+
+        path = Path(path)
+        columns = (text,) if isinstance(text, str) else tuple(text)
+        table = read_table(path)
+        if kind == "classification" and labels is None:
+            labels = classes(table, label, path)
+        metric = {"classification": "accuracy", "regression": "spearman", "span": "f1"}[kind]
+        name = name or path.stem
+        return cls(name, name, kind, columns, label, tuple(labels or ()), metric, file=path.resolve())
+
+
+GLUE = ("nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
+SENTIMENT = ("negative", "positive")
+FIVE = ("very negative", "negative", "neutral", "positive", "very positive")
+ENTAILMENT = ("entailment", "neutral", "contradiction")
+PAIR = ("premise", "hypothesis")
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task(
+            "sst2", "SST-2", "classification", ("text",), "label", SENTIMENT, family="sentiment", epochs=10,
+            hub=(*GLUE, "sst2/{split}-00000-of-00001.parquet"), hub_columns={"sentence": "text"},
+        ),
+        Task(
+            "sst5", "SST-5", "classification", ("text",), "label", FIVE, family="sentiment", epochs=10,
+            hub=("SetFit/sst5", "refs/convert/parquet", "default/{split}/0000.parquet"),
+        ),
+        Task(
+            "imdb", "IMDB", "classification", ("text",), "label", SENTIMENT, family="sentiment", epochs=10,
+            splits={"validation": "test"},
+            hub=(
+                "stanfordnlp/imdb", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31",
+                "plain_text/{split}-00000-of-00001.parquet",
+            ),
+        ),
+        Task(
+            "snli", "SNLI", "classification", PAIR, "label", ENTAILMENT, family="entailment",
+            hub=(
+                "stanfordnlp/snli", "cdb5c3d5eed6ead6e5a341c8e56e669bb666725b",
+                "plain_text/{split}-00000-of-00001.parquet",
+            ),
+        ),
+        Task(
+            "mnli", "MNLI", "classification", PAIR, "label", ENTAILMENT, family="entailment",
+            splits={"validation": "validation_matched"}, hub=(*GLUE, "mnli/{split}-00000-of-00001.parquet"),
+        ),
+        # HANS is one set of 30,000 pairs, published as an evaluation set; "all of HANS" is that set.
+        Task(
+            "hans", "HANS", "classification", PAIR, "label", ("entailment", "non-entailment"), family="entailment",
+            splits={"train": "validation"},
+            hub=("jhu-cogsci/hans", "refs/convert/parquet", "plain_text/{split}/0000.parquet"),
+        ),
+        Task(
+            "stsb", "STS-B", "regression", ("sentence1", "sentence2"), "score", metric="spearman", family="similarity",
+            hub=(*GLUE, "stsb/{split}-00000-of-00001.parquet"), hub_columns={"label": "score"},
+        ),
+        Task(
+            "squad", "SQuAD", "span", ("question", "context"), "answer_text", metric="f1", family="question answering",
+            hub=(
+                "rajpurkar/squad", "7b6d24c440a36b6815f21b70d25016731768db1f",
+                "plain_text/{split}-00000-of-00001.parquet",
+            ),
+        ),
+    )
+}  # fmt: skip
+
+
+def task(name: str | Path) -> Task:
+    """One of the paper's tasks by name, or your own by its file, with the columns ``text`` and ``label``.
+
+    Raises
+    ------
+    ValueError
+        If there is neither a task nor a file of that name.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    if Path(name).suffix in (".csv", ".jsonl", ".parquet"):
+        return Task.from_file(name)
+    raise ValueError(
+        f"unknown task {str(name)!r}: give one of {', '.join(TASKS)}, or a CSV, JSONL or Parquet file with the "
+        "columns text and label (Task.from_file takes other columns)"
+    )
