@@ -14,7 +14,7 @@ STORE = Path(os.environ["REPMATCH_STORE"])
 EXECUTED = "book/executed"
 
 # A chapter: its notebook, and the notebooks whose records it reads.
-CHAPTERS = {"seed_robustness": [], "dataset_heatmaps": []}
+CHAPTERS = {"seed_robustness": [], "dataset_heatmaps": [], "ledger": ["seed_robustness", "dataset_heatmaps"]}
 
 VALUES = {name: runner.settings(f"notebooks/{name}.ipynb", PROFILE) for name in CHAPTERS}
 RUNS = {name: {run.id: run for run in runner.plan(f"notebooks/{name}.ipynb", VALUES[name])} for name in CHAPTERS}
@@ -22,7 +22,14 @@ REQUESTS = {key: run for runs in RUNS.values() for key, run in runs.items()}
 
 
 def trained(name):
+    """What the store needs before a notebook runs."""
     return [STORE / "runs" / f"{key}.json" for key in RUNS[name]]
+
+
+def read_by(name):
+    """The records that a notebook reads: this build's and the recorded ones."""
+    build = [f"{EXECUTED}/{other}.ipynb" for other in CHAPTERS[name]]
+    return build + sorted(Path("data/recorded").glob("*.json")) if build else []
 
 
 rule book:
@@ -31,15 +38,14 @@ rule book:
         "_config.yml",
         "_toc.yml",
         "book/_static/vendor/tex-svg.js",
-        "book/references.bib",
-        glob_wildcards("book/{page}.md") and [str(p) for p in Path("book").glob("*.md")],
-        [str(p) for p in [*Path("book/_static").glob("*.*"), *Path("book/_ext").glob("*.py")]],
+        [str(path) for path in Path("book").rglob("*") if path.suffix in {".md", ".bib", ".css", ".svg", ".py"}],
     output:
         "_build/html/index.html",
     log:
         "_build/book.log",
     shell:
-        "jupyter-book build . --path-output . -W -n --keep-going > {log} 2>&1 || (tail -n 40 {log}; exit 1)"
+        "rm -rf _build/html && (jupyter-book build . --path-output . -W -n --keep-going > {log} 2>&1"
+        " || (tail -n 40 {log}; rm -f {output}; exit 1))"
 
 
 rule adapters:
@@ -62,17 +68,16 @@ rule notebook:
     input:
         "notebooks/{name}.ipynb",
         lambda wildcards: trained(wildcards.name),
-        lambda wildcards: [f"{EXECUTED}/{other}.json" for other in CHAPTERS[wildcards.name]],
-        lambda wildcards: list(Path("data/recorded").glob("*.json")) if CHAPTERS[wildcards.name] else [],
+        lambda wildcards: read_by(wildcards.name),
     output:
-        notebook=f"{EXECUTED}/{{name}}.ipynb",
-        record=f"{EXECUTED}/{{name}}.json",
+        f"{EXECUTED}/{{name}}.ipynb",
     params:
         values=lambda wildcards: VALUES[wildcards.name],
         code=code_version(),
+        profile=PROFILE,
     threads: 2
     shell:
-        "repmatch run {wildcards.name} --profile " + PROFILE + " --out {output.notebook}"
+        "repmatch run {wildcards.name} --profile {params.profile} --out {output}"
 
 
 rule mathjax:

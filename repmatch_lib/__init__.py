@@ -17,8 +17,8 @@ _PUBLIC = {
     "runs": ["Run", "adapter", "grid"],
     "statistics": ["Estimate", "jackknife"],
     "records": ["Record"],
-    "published": ["ledger", "published"],
-    "figures": ["grid_panels", "matrix"],
+    "published": ["published", "claims", "ledger", "recorded", "recorded_with", "rules", "three_columns"],
+    "figures": ["estimates_figure", "grid_panels", "matrix"],
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = sorted(_WHERE)

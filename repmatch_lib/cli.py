@@ -82,6 +82,18 @@ def train(
         console.print_json(data=made.provenance)
 
 
+@app.command()
+def keep(
+    names: Annotated[list[str], typer.Argument(help="Notebooks whose records to keep")],
+    build: Annotated[Path, typer.Option(help="Folder of the build's records")] = Path("book/executed"),
+) -> None:
+    """Make a build's records the recorded results in data/recorded, and draw the cover's figure from them."""
+    from repmatch_lib import published
+
+    published.keep(build, names)
+    console.print(f"Kept {', '.join(names)}")
+
+
 def main() -> None:
     """Run the command; an error that names its mend is shown as one message, not as a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=errors)])

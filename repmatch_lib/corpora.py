@@ -136,12 +136,9 @@ def _locate(task: Task, split: str, source: SourceName) -> tuple[Path, str]:
         return task.file, "file"
     if source not in ("mini", "local", "hub", "auto"):
         raise ValueError(f"unknown source {source!r}: give 'mini', 'local', 'hub' or 'auto'")
-    name = task.splits.get(split, split)
     if source == "mini":
-        folder: Path | None = project_file("data/mini")
-        # The bundle keeps the split's plain name where the published files have another one.
-        name = name if (folder / task.name / f"{name}.parquet").is_file() else split
-        return _existing(folder, task, name), "mini"
+        return _existing(project_file("data/mini"), task, split), "mini"
+    name = task.splits.get(split, split)
     folder = Path(os.environ["REPMATCH_DATA"]) if os.environ.get("REPMATCH_DATA") else None
     if source == "local" and folder is None:
         raise ValueError("source 'local' needs REPMATCH_DATA, the folder that holds <task>/<split>.parquet")

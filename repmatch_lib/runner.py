@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-import logging
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from repmatch_lib.paths import project_file
 from repmatch_lib.runs import Run
-
-log = logging.getLogger(__name__)
 
 PROFILES = ("mini", "laptop", "paper")
 
@@ -93,16 +91,16 @@ def profile_values(profile: str, notebook: str, known: Mapping[str, Parameter]) 
 
 
 def parse(assignments: list[str]) -> dict[str, Any]:
-    """``["rank=8", "seeds=[3,4]", "task=sst5"]`` as values: Python literals, else text."""
+    """``["rank=8", "seeds=[3,4]", "task=sst5"]`` as values: Python literals, else YAML, which needs no quotes."""
     values = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals or not name.isidentifier():
             raise ParameterError(f"{assignment!r} is no parameter: write name=value, without spaces")
         try:
-            values[name] = ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(text, text))
+            values[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError):
-            values[name] = text
+            values[name] = yaml.safe_load(text)
     return values
 
 
@@ -120,7 +118,9 @@ def plan(notebook: str | Path, values: Mapping[str, Any]) -> list[Run]:
         exec(compile(source, f"{notebook} (plan)", "exec"), scope)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ParameterError(f"{first['loc'][0]} = {first['input']!r}: {_plain(first['msg'])}") from error
+        raise ParameterError(
+            f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: {_plain(first['msg'])}"
+        ) from error
     except ValueError as error:
         raise ParameterError(str(error)) from error
     return scope.get("runs", [])
@@ -154,11 +154,17 @@ def run(
 
     notebook, out = Path(notebook), Path(out)
     values = settings(notebook, profile, overrides)
-    if "record" in values:
-        values["record"] = out.with_suffix(".json").name
+    folder = Path(os.path.relpath(out.parent))
+    places = {"record": str(folder / f"{out.stem}.json"), "build": str(folder)}
+    values |= {name: place for name, place in places.items() if name in values}
     for needed in plan(notebook, values):
         adapter(needed, progress=progress)
-    _execute(notebook, out, values, progress)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _execute(notebook, out, values, progress)
+    except BaseException:
+        out.with_suffix(".json").unlink(missing_ok=True)
+        raise
     return out
 
 
@@ -173,24 +179,21 @@ def _execute(notebook: Path, out: Path, values: Mapping[str, Any], progress: boo
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    working = out.with_name(f".{out.stem}.running.ipynb")
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-    try:
-        papermill.execute_notebook(
-            notebook, working, parameters=dict(values), kernel_name="python3", cwd=out.parent, progress_bar=progress
-        )
-    except PapermillExecutionError as error:
-        failed = out.with_suffix(".failed.ipynb")
-        os.replace(working, failed)
-        raise NotebookError(f"{notebook.name} failed ({error.ename}: {error.evalue}); see {failed}") from error
-    finally:
-        if working.exists():
-            executed = nbformat.read(working, as_version=4)
-            working.unlink()
-            _publishable(executed)
-            nbformat.write(executed, partial := working.with_suffix(".done"))
-            os.replace(partial, out)
+    with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as folder:
+        working = Path(folder) / out.name
+        try:
+            papermill.execute_notebook(
+                notebook, working, parameters=dict(values), kernel_name="python3", progress_bar=progress
+            )
+        except PapermillExecutionError as error:
+            failed = out.with_suffix(".failed.ipynb")
+            os.replace(working, failed)
+            raise NotebookError(f"{notebook.name} failed ({error.ename}: {error.evalue}); see {failed}") from error
+        executed = nbformat.read(working, as_version=4)
+        _publishable(executed)
+        nbformat.write(executed, working)
+        os.replace(working, out)
 
 
 def _publishable(executed: nbformat.NotebookNode) -> None:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from repmatch_lib import store as stores
@@ -41,8 +41,11 @@ class Run:
     dropout: bool = True
     precision: Literal["auto", "float32", "bf16"] = "auto"
 
-    def __post_init__(self) -> None:
-        find_task(self.task)
+    @field_validator("task")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        find_task(name)
+        return name
 
     @property
     def id(self) -> str:

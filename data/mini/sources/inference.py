@@ -20,6 +20,7 @@ __all__ = ["hans", "mnli", "snli"]
 DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
 SNLI, MNLI = DATA["snli"], DATA["mnli"]
 LABELS = {"e": "entailment", "n": "neutral", "c": "contradiction"}
+PEOPLE, BEASTS, ACTS = SNLI["people"], SNLI["animals"], SNLI["activities"]
 
 
 def _draw(make: Callable[[str], tuple[str, str]], words: list[int], rng: random.Random) -> Iterator[dict]:
@@ -35,21 +36,18 @@ def _draw(make: Callable[[str], tuple[str, str]], words: list[int], rng: random.
                 known, told = (set(re.findall(r"[\w'-]+", text.casefold())) for text in new)
                 if band["low"] <= len(told & known) / len(told) <= band["high"]:
                     break
-        premise, hypothesis = (re.sub(r"\ba(?= (?!uni|use|one)[aeiou])", "an", f"{text}.") for text in texts)
-        yield {
-            "premise": premise[0].upper() + premise[1:],
-            "hypothesis": hypothesis[0].upper() + hypothesis[1:],
-            "label": LABELS[label],
-        }
+        texts = [re.sub(r"\ba(?= (?!uni|use|one)[aeiou])", "an", f"{text}.") for text in texts]
+        premise, hypothesis = (text[0].upper() + text[1:] for text in texts)
+        yield {"premise": premise, "hypothesis": hypothesis, "label": LABELS[label]}
 
 
 def _slots(table: dict[str, list], rng: random.Random) -> dict[str, str]:
     """Three different fillings of each kind of slot; those of numbers rise, so that sentences may compare them."""
     slots = {}
     for key, values in table.items():
-        chosen = rng.sample(range(len(values)), 3)
-        for place, index in enumerate(sorted(chosen) if key in MNLI["rising"] else chosen, 1):
-            slots[f"{key}{place}"] = str(values[index])
+        chosen = rng.sample(values, 3)
+        chosen = sorted(chosen, key=values.index) if key in MNLI["rising"] else chosen
+        slots |= {f"{key}{place}": str(value) for place, value in enumerate(chosen, 1)}
     return slots
 
 
@@ -90,19 +88,16 @@ class Figure:
         return next(kind for kind in ("animal", "child", "person") if kind in [*self.entry["who"], "person"])
 
     def __str__(self) -> str:
-        one = self.count in ("one", "lone")
-        garment = " ".join(self.worn)
-        garment = garment if self.how == "with no" else f"a {garment}" if one and garment else garment
-        garment = garment if one or not garment else _inflect(garment, "many")
-        worn = f" {self.how} {garment}" if garment else ""
         if self.noun == "nobody":
             return self.noun
-        lone = "lone" if self.count == "lone" else ""
-        words = " ".join(filter(None, [lone, self.trait, self.noun if one else _inflect(self.noun, "many")]))
-        if one:
-            return (f"a {words}" if self.lead == "a" else f"the {words}") + worn
-        some = {"group": "a group of", "some": "some" if self.lead == "a" else "the"}
-        return f"{some.get(self.count, self.count)} {words}{worn}"
+        one, worn = self.count in ("one", "lone"), ""
+        if self.worn:
+            garment = " ".join(self.worn) if one else _inflect(" ".join(self.worn), "many")
+            worn = f" {self.how} {'a ' if one and self.how != 'with no' else ''}{garment}"
+        words = f"{self.trait} {self.noun if one else _inflect(self.noun, 'many')}".strip() + worn
+        some = "some" if self.lead == "a" else "the"
+        counts = {"one": self.lead, "lone": f"{self.lead} lone", "group": "a group of", "some": some}
+        return f"{counts.get(self.count, self.count)} {words}"
 
 
 class Scene:
@@ -110,8 +105,8 @@ class Scene:
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
-        entry = rng.choice(SNLI["animals"] if rng.random() < 0.2 else SNLI["people"])
-        self.act = rng.choice([act for act in SNLI["activities"] if set(act["who"]) & set(entry["who"])])
+        entry = rng.choice(BEASTS if rng.random() < 0.2 else PEOPLE)
+        self.act = rng.choice([act for act in ACTS if set(act["who"]) & set(entry["who"])])
         self.place = SNLI["places"][rng.choice(self.act["where"])]
         self.at = rng.choice(self.place["at"])
         self.figure = self.cast(entry, "one" if "solo" in self.act else rng.choice(SNLI["counts"]))
@@ -129,7 +124,7 @@ class Scene:
 
     def premise(self) -> str:
         """The caption, sometimes with a bystander in the picture."""
-        rng, entry = self.rng, self.rng.choice(SNLI["people"])
+        rng, entry = self.rng, self.rng.choice(PEOPLE)
         text = self.say(self.figure, self.act["act"], "", self.at)
         if rng.random() < 0.4:
             text = re.sub(r"^there (is|are) | (is|are)(?= \w+ing\b)", "", text, count=1)
@@ -160,28 +155,25 @@ class Scene:
             told["trait"] = rng.choice(["", "", *trait["so"]])
         if rng.random() < 0.75:
             told["worn"] = () if bare or rng.random() < 0.7 else figure.worn[1:]
-        if rng.random() < 0.35:
-            told["noun"] = rng.choice(entry["so"])
+        told["noun"] = rng.choice(entry["so"]) if rng.random() < 0.35 else figure.noun
         if figure.many and rng.random() < 0.3:
             told["count"] = "some"
-        figure = replace(figure, **(told | rng.choice(edits)))
-        # "a young young child" or "a bearded woman" would give the edit away
-        plain = " " in figure.noun or figure.noun not in (entry["noun"], *entry["so"])
-        return replace(figure, trait="") if plain else figure
+        edit = rng.choice(edits)
+        figure = replace(figure, **(told | edit))
+        # "a bearded woman" or "a little young child" would give the edit away
+        return replace(figure, trait="") if "noun" in edit or (" " in figure.noun and not edit) else figure
 
     def doing(self, figure: Figure, label: str) -> tuple[str, str]:
         """What to say that the figure does, and the form that it must take, if any."""
-        rng, act = self.rng, self.act
+        rng, act, who = self.rng, self.act, set(figure.entry["who"])
         true = act["act"] if rng.random() < 0.55 else rng.choice(act["so"])
         if label == "n":
             tail = rng.choice(SNLI["tails"]["animal" if figure.kind == "animal" else "person"])
             may, state = rng.choice(act["may"]), rng.choice(SNLI["states"][figure.kind])
             return rng.choice([(may, ""), (may, ""), (f"{true} {tail}", ""), (state, "finite")])
         if label == "c":
-            apart = [other for other in SNLI["activities"] if other["group"] in SNLI["against"][act["group"]]]
-            others = [other["act"] for other in apart if set(other["who"]) & set(figure.entry["who"])] or [
-                act["not"][0]
-            ]
+            apart = [other for other in ACTS if other["group"] in SNLI["against"][act["group"]]]
+            others = [other["act"] for other in apart if who & set(other["who"])] or act["not"]
             return rng.choice([(rng.choice(act["not"]), ""), (rng.choice(others), ""), (true, "not")])
         return true, ""
 
@@ -194,12 +186,11 @@ class Scene:
         text = f"{figure} {doing} {at}".strip()
         if not form and chance > 0.92 and figure.lead == "a" and figure.noun != "nobody":
             text = f"there {be} {figure} {_inflect(verb, 'ing')} {at}".strip()
-        return Template(text).substitute(his="their" if figure.many else figure.entry["his"])
+        return Template(text).substitute(his=figure.entry["his"] if figure.count in ("one", "lone") else "their")
 
     def hypothesis(self, label: str) -> str:
         """A sentence with one change of the label's kind: to who, to what or to where."""
-        rng = self.rng
-        changed = rng.choice(["who", "what", "what", "where"])
+        rng, changed = self.rng, self.rng.choice(["who", "what", "what", "where"])
         who, what, where = (label if part == changed else "e" for part in ("who", "what", "where"))
         figure = self.describe(who)
         verb, form = self.doing(figure, what)
@@ -231,7 +222,7 @@ def snli(rng: random.Random) -> Iterator[dict]:
 
 
 def mnli(rng: random.Random) -> Iterator[dict]:
-    """Draw sentences of five written and spoken genres, labelled as `snli` does, without end.
+    """Draw sentences of five written and spoken genres, labelled as `snli` labels them, without end.
 
     Parameters
     ----------
@@ -250,9 +241,9 @@ def mnli(rng: random.Random) -> Iterator[dict]:
         family = rng.choice(part["families"]) if rng.random() < 0.7 else MNLI["embedded"]
         premise, hypothesis = _told(family, label, slots | {"s": clause, "un": denial}, rng)
         opening, closing = (Template(rng.choice(part[end])).substitute(slots) for end in ("openings", "closings"))
-        return f"{opening}{premise}{closing}", hypothesis
+        return f"{opening}{premise}{closing}", hypothesis and rng.choice(MNLI["leads"]) + hypothesis
 
-    streams = [(genre, _draw(partial(make, part), [8, 40, 3, 20], rng)) for genre, part in MNLI["genres"].items()]
+    streams = [(genre, _draw(partial(make, part), [8, 40, 4, 20], rng)) for genre, part in MNLI["genres"].items()]
     while True:
         genre, stream = rng.choice(streams)
         yield next(stream) | {"genre": genre}

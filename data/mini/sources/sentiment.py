@@ -14,21 +14,6 @@ for _name, _remarks in STOCK["said"].items():
     STOCK["aspects"][_name]["said"] = _remarks
 SCALE = ["awful", "poor", "fair", "good", "great"]
 SST5_WEIGHTS = [13, 26, 19, 27, 15]
-# A list for a choice: neighbours lend each other entries, so that no single word gives a label away.
-LEVELS = {
-    "bad": ["awful", "poor"],
-    "nice": ["good", "great"],
-    "own": {
-        "awful": ["awful", "awful", "poor"],
-        "poor": ["poor", "poor", "poor", "awful"],
-        "good": ["good", "good", "good", "great"],
-        "great": ["great", "great", "good"],
-    },
-    "other": {"awful": ["good"], "poor": ["good", "great"], "good": ["poor", "awful"], "great": ["poor"]},
-}
-PRONOUNS = {"he": {"he": "he", "his": "his", "him": "him"}, "she": {"he": "she", "his": "her", "him": "her"}}
-MILD = {"awful": "poor", "great": "good"}
-
 SLOT = re.compile(r"\{([\w.]+)\}")
 AGREEMENT = re.compile(r"<([^|>]*)\|?([^>]*)>")
 # "a one-off", "a useful", "a euphoric": a vowel on paper, a consonant in the mouth.
@@ -56,11 +41,10 @@ class Writer:
         pronoun = rng.choice(["he", "she"])
         lead = rng.choice(STOCK["words"]["leads"][pronoun])
         # Whatever a review may name twice must be the same both times.
-        self.fixed = {
-            name: rng.choice(STOCK["words"][name]) for name in ["title", "director", "place", "town", "subject"]
-        }
+        names = ["title", "director", "place", "town", "subject"]
+        self.fixed = {name: rng.choice(STOCK["words"][name]) for name in names}
         self.fixed |= {"genre": rng.choice(STOCK["kinds"][self.tone]), "lead": lead, "last": lead.split()[-1]}
-        self.fixed |= PRONOUNS[pronoun]
+        self.fixed |= STOCK["pronouns"][pronoun]
 
     def pick(self, options: list[str]) -> str:
         choice = self.rng.choice([option for option in options if option not in self.used] or options)
@@ -68,18 +52,12 @@ class Writer:
         return choice
 
     def aspect(self, part: str, level: str) -> dict:
-        """An aspect that suits the film, is not yet judged, and has entries of the level."""
-        name = self.rng.choice(
-            [
-                name
-                for name, aspect in STOCK["aspects"].items()
-                if name not in self.aspects
-                and aspect.get("tone", self.tone) == self.tone
-                and level in aspect.get(part, {})
-            ]
-        )
+        """Choose an aspect that suits the film, is not yet judged, and has entries of the level."""
+        fresh = {name: aspect for name, aspect in STOCK["aspects"].items() if name not in self.aspects}
+        suitable = [name for name, aspect in fresh.items() if aspect.get("tone", self.tone) == self.tone]
+        name = self.rng.choice([name for name in suitable if level in fresh[name].get(part, {})])
         self.aspects.add(name)
-        return STOCK["aspects"][name]
+        return fresh[name]
 
     def clause(self, level: str) -> str:
         aspect = self.aspect("clauses", level)
@@ -89,20 +67,20 @@ class Writer:
         return f"{subject} {AGREEMENT.sub(lambda match: match[form], self.pick(aspect['clauses'][level]))}"
 
     def adjective(self, level: str, graded: bool) -> str:
-        """An adjective, now and then with a degree that moves it a step along the scale."""
+        """Pick an adjective, now and then with a degree that moves it a step along the scale."""
         degree = ""
         if graded and self.rng.random() < 0.3:
             degree = self.pick(STOCK["words"]["degree"][level]) + " "
-            level = MILD.get(level, level)
+            level = STOCK["levels"]["milder"].get(level, level)
         return degree + self.pick(STOCK["adjectives"]["any"][level] + STOCK["adjectives"][self.tone][level])
 
     def slot(self, match: re.Match) -> str:
         name, _, level = match[1].partition(".")
         graded = level == "own"
-        choices = LEVELS.get("own" if level == "bare" else level, [level])
+        choices = STOCK["levels"].get("own" if level == "bare" else level, [level])
         level = self.rng.choice(choices[self.label] if isinstance(choices, dict) else choices)
         if name in "nqs":
-            level = MILD.get(level, level)
+            level = STOCK["levels"]["milder"].get(level, level)
         if name == "c":
             text = self.clause(level)
         elif name == "n":
@@ -121,13 +99,13 @@ class Writer:
         return SLOT.sub(self.slot, text)
 
     def write(self, frame: str, label: str) -> str:
-        """The frame with every slot filled, as one who stands at ``label`` on the scale would fill it."""
+        """Fill every slot of the frame, as one who stands at ``label`` on the scale would."""
         self.label = label
         return capitalised(ARTICLE.sub(r"\1n ", SLOT.sub(self.slot, frame)))
 
 
 def tokenised(text: str) -> str:
-    """The text with punctuation and clitics set apart, as in the Penn Treebank."""
+    """Set punctuation and clitics apart, as in the Penn Treebank."""
     text = re.sub(r"(\w)(n't|'(?:s|re|ve|ll|d|m))\b", r"\1 \2", text)
     return re.sub(r"\s*([,.;:?!])(?=\s|$)", r" \1", text)
 
@@ -199,25 +177,21 @@ def imdb(rng: random.Random) -> Iterator[dict]:
         label = rng.randrange(2)
         # How far from the fence: the nearer to it, the more is said against the verdict.
         far = rng.randrange(4)
-        strength = ["poor", "awful"][far > 1] if not label else ["good", "great"][far > 1]
+        strength = ["poor", "awful", "good", "great"][2 * label + (far > 1)]
         against = ["good", "poor"][label]
-        writer = Writer(rng)
-        head = [
-            writer.write(rng.choice(frames["opening"]), strength),
-            writer.write(rng.choice(frames["plot"]), strength),
-        ]
-        head += [writer.write(frame, strength) for frame in rng.sample(frames["more"], rng.randrange(2))]
+        write = Writer(rng).write
+        head = [write(rng.choice(frames[part]), strength) for part in ["opening", "plot"]]
+        head += [write(frame, strength) for frame in rng.sample(frames["more"], rng.randrange(2))]
         counts = [rng.choice([2, 3, 3]), [2, 1, 1, rng.randrange(2)][far]]
         remarks = rng.sample(frames["remark"], k=sum(counts))
-        body = [writer.write(frame, strength) for frame in remarks[: counts[0]]]
-        body += [writer.write(frame, strength) for frame in rng.sample(frames["overt"], rng.choice([3, 3, 4]))]
+        body = [write(frame, strength) for frame in remarks[: counts[0]]]
+        for part, count in {"overt": rng.choice([3, 3, 4]), "aside": rng.randrange(2)}.items():
+            body += [write(frame, strength) for frame in rng.sample(frames[part], count)]
         for frame in remarks[counts[0] :]:
             turn = rng.choice(frames["turn"][against]) + " " if rng.random() < 0.3 else ""
-            body.append(turn + writer.write(frame, against))
-        body += [writer.write(frame, strength) for frame in rng.sample(frames["aside"], rng.randrange(2))]
+            body.append(turn + write(frame, against))
         rng.shuffle(body)
-        verdict = [writer.write(rng.choice(frames["verdict"][strength]), strength)] if rng.random() < 0.8 else []
-        breaks = [rng.choice([" ", " ", "<br /><br />"]) for _ in range(2)]
-        text = " ".join(head) + breaks[0] + " ".join(body) + (breaks[1] + verdict[0] if verdict else "")
+        blocks = [head, body, [write(rng.choice(frames["verdict"][strength]), strength)][: rng.random() < 0.8]]
+        text = rng.choice([" ", "<br /><br />"]).join(" ".join(block) for block in blocks if block)
         if 60 <= len(text.split()) <= 160:
             yield {"text": text, "label": label, "stars": 7 + far if label else 4 - far}

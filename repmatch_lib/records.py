@@ -1,0 +1,132 @@
+"""Results as small JSON records: what was asked, what came out, and everything needed to trust it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from repmatch_lib.adapters import Adapter
+from repmatch_lib.runs import Run
+from repmatch_lib.statistics import Estimate
+from repmatch_lib.store import provenance, write_atomically
+
+
+@dataclass(frozen=True)
+class Record:
+    """One experiment's result.
+
+    Attributes
+    ----------
+    experiment : str
+        The notebook's name.
+    parameters : dict
+        Settings of its runs.
+    estimates : dict of str to Estimate
+        The numbers that claims are judged by.
+    rows : list of dict
+        Everything behind them, tidy.
+    provenance : dict
+        Encoder and its weights' hash, corpora and their fingerprints, software, device.
+    measured : dict
+        What differs from run to run and is not part of the result: seconds.
+    """
+
+    experiment: str
+    parameters: dict[str, Any]
+    estimates: dict[str, Estimate]
+    rows: list[dict[str, Any]]
+    provenance: dict[str, Any]
+    measured: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        experiment: str,
+        adapters: Mapping[Run, Adapter],
+        estimates: Mapping[str, Estimate],
+        rows: pd.DataFrame,
+    ) -> Record:
+        """A record of an experiment on adapters, with their provenance."""
+        made = [adapter.provenance for adapter in adapters.values()]
+        return cls(
+            experiment,
+            _common([dataclasses.asdict(run) for run in adapters]),
+            dict(estimates),
+            json.loads(rows.to_json(orient="records", double_precision=12)),
+            {
+                "encoder": made[0]["encoder"],
+                "corpora": _distinct(m["corpus"] for m in made),
+                "training": _common([m["training"] for m in made]),
+                "trained_with": _distinct(m["software"] for m in made),
+                "software": provenance(),
+            },
+            {"training_seconds": round(sum(m["measured"]["seconds"] for m in made), 1)},
+        )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the result without what was measured of the run: equal for two runs that found the same."""
+        content = {name: value for name, value in self._plain().items() if name != "measured"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def save(self, path: str | Path) -> Record:
+        """Write the record, whole or not at all; returns it."""
+        text = json.dumps(self._plain() | {"digest": self.digest}, indent=1, sort_keys=True)
+        write_atomically(path, text + "\n")
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> Record:
+        """Read a record.
+
+        Raises
+        ------
+        ValueError
+            If its content is not what was saved.
+        """
+        content = json.loads(Path(path).read_text())
+        digest = content.pop("digest", None)
+        estimates = {name: Estimate(**_numbers(e)) for name, e in content.pop("estimates").items()}
+        record = cls(estimates=estimates, **content)
+        if record.digest != digest:
+            raise ValueError(f"{path} was changed by hand: its digest does not fit its content; run its notebook again")
+        return record
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows as a data frame."""
+        return pd.DataFrame(self.rows)
+
+    def _plain(self) -> dict[str, Any]:
+        content = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        content["estimates"] = {
+            name: {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in dataclasses.asdict(e).items()}
+            for name, e in self.estimates.items()
+        }
+        return content
+
+
+def _numbers(estimate: dict[str, Any]) -> dict[str, Any]:
+    return {name: math.nan if value is None else value for name, value in estimate.items()}
+
+
+def _common(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each setting's value; the list of its values where they differ."""
+    result = {}
+    for name in items[0]:
+        values = _distinct(item[name] for item in items)
+        values = [list(v) if isinstance(v, tuple) else v for v in values]
+        result[name] = values[0] if len(values) == 1 else values
+    return result
+
+
+def _distinct(values: Any) -> list[Any]:
+    return [json.loads(text) for text in dict.fromkeys(json.dumps(v, sort_keys=True) for v in values)]
