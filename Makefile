@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM = false
 export TQDM_MININTERVAL = 5
 VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
-SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --quiet rules progress --config profile=$(PROFILE) --
+SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --quiet host reason rules --config profile=$(PROFILE) --
 
 .PHONY: install book test run record lint serve clean
 
@@ -33,7 +33,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 test: $(VENV)/.installed lint
-	@pytest tests
+	@pytest tests --ignore tests/after_build
 	@$(SNAKEMAKE) book
 	@pytest --nbval-lax --nbval-cell-timeout=600 notebooks
 	@pytest tests/after_build

@@ -133,13 +133,17 @@ def test_the_basis_belongs_to_the_product(seed: int, out: int, width: int, r: in
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5), (torch.bfloat16, 0.05)])
 def test_any_dtype(dtype: torch.dtype, tolerance: float) -> None:
     A, B = factors(3, 48, 40, 4)
-    B = B * torch.tensor([8.0, 4, 2, 1])  # singular values well apart: what rounding turns is the vectors, not their order
+    B = B * torch.tensor(
+        [8.0, 4, 2, 1]
+    )  # singular values well apart: what rounding turns is the vectors, not their order
     V = rm.lora_basis(*factors(4, 48, 40, 4))
     expected = rm.grassmann_similarity(rm.lora_basis(A, B), V + 0)
     basis = rm.lora_basis(A.to(dtype), B.to(dtype))
     assert basis.dtype == torch.float64
     torch.testing.assert_close(rm.grassmann_similarity(basis, V), expected, atol=tolerance, rtol=0)
-    torch.testing.assert_close(rm.grassmann_similarity(basis, rm.lora_basis(A, B))[3, 3].item(), 1.0, atol=tolerance, rtol=0)
+    torch.testing.assert_close(
+        rm.grassmann_similarity(basis, rm.lora_basis(A, B))[3, 3].item(), 1.0, atol=tolerance, rtol=0
+    )
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -187,7 +191,9 @@ def test_chance_against_monte_carlo(width: int, r: int, s: int, layers: int) -> 
     found = rm.chance_scores(width, r, s, layers)
     error = expected.std() * np.sqrt(1 / 1000 + 1 / 2000)
     assert found.mean().item() == pytest.approx(expected.mean(), abs=4 * error)
-    assert found.quantile(0.95).item() == pytest.approx(np.quantile(expected, 0.95), abs=0.15 * expected.std() + 4 * error)
+    assert found.quantile(0.95).item() == pytest.approx(
+        np.quantile(expected, 0.95), abs=0.15 * expected.std() + 4 * error
+    )
 
 
 @pytest.mark.parametrize("side", SIDES)
