@@ -18,7 +18,7 @@ _PUBLIC = {
     "statistics": ["Estimate", "jackknife"],
     "records": ["Record"],
     "published": ["published", "claims", "ledger", "recorded", "recorded_with", "rules", "three_columns"],
-    "figures": ["estimates_figure", "grid_panels", "matrix"],
+    "figures": ["estimates_figure", "grid_panels", "layer_profile", "matrix"],
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = sorted(_WHERE)

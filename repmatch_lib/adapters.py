@@ -91,7 +91,10 @@ class Adapter:
         """Write the folder in PEFT's own format, with the provenance beside it."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in self.tensors.items()}, folder / WEIGHTS, {"format": "pt"})
+        try:
+            save_file({k: v.contiguous() for k, v in self.tensors.items()}, folder / WEIGHTS, {"format": "pt"})
+        except SafetensorError as error:
+            raise OSError(f"{folder / WEIGHTS} could not be written: {error}") from error
         config = {k: sorted(v) if isinstance(v, set) else v for k, v in self.config.items()}
         (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True, default=str) + "\n")
         (folder / PROVENANCE).write_text(json.dumps(self.provenance, indent=1, sort_keys=True) + "\n")

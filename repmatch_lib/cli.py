@@ -75,7 +75,11 @@ def train(
 
     if threads:
         torch.set_num_threads(threads)
-    made = adapter(Run(**json.loads(request)))
+    try:
+        settings = json.loads(request)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{request!r} is not JSON ({error})") from error
+    made = adapter(Run(**settings))
     if out:
         write_atomically(out, json.dumps(made.provenance, indent=1, sort_keys=True) + "\n")
     else:
@@ -107,9 +111,9 @@ def main() -> None:
 def _message(error: Exception) -> str:
     from pydantic import ValidationError
 
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{e['loc'][0] if e['loc'] else 'run'} = {e['input']!r}: {e['msg']}" for e in error.errors())
-    return str(error)
+    from repmatch_lib.runs import validation_message
+
+    return validation_message(error) if isinstance(error, ValidationError) else str(error)
 
 
 def _escape(text: str) -> str:

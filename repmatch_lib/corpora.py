@@ -89,7 +89,7 @@ def load(
             raise ValueError(f"{file} has {len(table)} usable rows; asked for {rows}. Lower rows, or leave it out")
         table = table.take(np.random.default_rng(seed).permutation(len(table))[:rows])
         _check_classes(table, task, file)
-    return Corpus(task, split, table, f"{name}:{task.name}/{Path(file).name}", fingerprint(table))
+    return Corpus(task, split, table, f"{name}:{task.folder or task.name}/{Path(file).name}", fingerprint(table))
 
 
 def fingerprint(table: pa.Table) -> str:
@@ -149,7 +149,7 @@ def _locate(task: Task, split: str, source: SourceName) -> tuple[Path, str]:
 
 
 def _existing(folder: Path, task: Task, split: str) -> Path:
-    file = folder / task.name / f"{split}.parquet"
+    file = folder / (task.folder or task.name) / f"{split}.parquet"
     if not file.is_file():
         there = sorted(p.stem for p in file.parent.glob("*.parquet")) or ["no Parquet file"]
         raise FileNotFoundError(f"no {file}; {file.parent} has {', '.join(there)}")
@@ -211,21 +211,23 @@ def _require(table: pa.Table, columns: list[str], file: Path) -> None:
 
 def _class_numbers(table: pa.Table, task: Task, file: Path) -> list[int]:
     """Class numbers from names or numbers, whichever the file holds."""
-    number = {label: k for k, label in enumerate(task.labels)}
-    own_numbers = task.file is None or all(label.isdigit() for label in task.labels)
+    row_of = {label: k for k, label in enumerate(task.labels)}
+    names = task.file_labels or task.labels
+    # In a file whose labels are text, a stray number is an unknown label and not a class number.
+    numbered = task.file is None or all(label.isdigit() for label in names)
     result = []
     for row, value in enumerate(table[task.label].to_pylist(), start=1):
-        k = number.get(str(value))
-        if k is None and own_numbers and isinstance(value, int):
-            k = value
-            if not 0 <= k < len(task.labels):
-                raise ValueError(
-                    f"{file}, row {row}: label {value} is outside the head of {len(task.labels)} rows, "
-                    f"0 to {len(task.labels) - 1} ({', '.join(task.labels)})"
-                )
-        if k is None:
-            raise ValueError(f"{file}, row {row}: unknown label {value!r}; the task has {', '.join(task.labels)}")
-        result.append(k)
+        if str(value) in row_of:
+            result.append(row_of[str(value)])
+        elif not (numbered and isinstance(value, int)):
+            raise ValueError(f"{file}, row {row}: unknown label {value!r}; the task has {', '.join(names)}")
+        elif not 0 <= value < len(names):
+            raise ValueError(
+                f"{file}, row {row}: label {value} is outside the head of {len(names)} rows, "
+                f"0 to {len(names) - 1} ({', '.join(names)})"
+            )
+        else:
+            result.append(row_of[names[value]])
     return result
 
 

@@ -145,6 +145,27 @@ def estimates_figure(
         return _finish(figure, path)
 
 
+def layer_profile(scores: Mapping[str, Sequence[float]], chance_95: float, path: str | Path | None = None) -> Figure:
+    """Score of each layer, one line a comparison.
+
+    Parameters
+    ----------
+    scores : mapping of str to sequence of length L
+    chance_95 : float
+        95 % of unrelated subspaces score below this in a single layer; shaded.
+    """
+    styles = ["-o", "--s", ":^", "-.D"]
+    with plt.rc_context(THEME):
+        figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+        for (name, values), style in zip(scores.items(), styles, strict=False):
+            ax.plot(range(1, len(values) + 1), values, style, color=BUILD, ms=5, label=name)
+        ax.axhspan(0, chance_95, color="0.85", lw=0, label="95 % of chance")
+        ax.set(xlabel="layer", ylabel="RepMatch", yscale="log", xticks=range(1, len(values) + 1))
+        ax.legend(fontsize=8, frameon=False)
+        sns.despine(ax=ax)
+        return _finish(figure, path)
+
+
 def _finish(figure: Figure, path: str | Path | None, metadata: Mapping[str, str] | None = None) -> Figure:
     if path is not None:
         figure.savefig(path, metadata=metadata)

@@ -16,7 +16,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from repmatch_lib.paths import project_file
-from repmatch_lib.runs import Run
+from repmatch_lib.runs import Run, validation_message
 
 PROFILES = ("mini", "laptop", "paper")
 
@@ -117,10 +117,7 @@ def plan(notebook: str | Path, values: Mapping[str, Any]) -> list[Run]:
     try:
         exec(compile(source, f"{notebook} (plan)", "exec"), scope)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ParameterError(
-            f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: {_plain(first['msg'])}"
-        ) from error
+        raise ParameterError(validation_message(error)) from error
     except ValueError as error:
         raise ParameterError(str(error)) from error
     return scope.get("runs", [])
@@ -215,7 +212,3 @@ def _tagged(notebook: Path, tag: str, required: bool = True) -> str:
     if required:
         raise ParameterError(f"{notebook} has no cell tagged {tag!r}")
     return ""
-
-
-def _plain(message: str) -> str:
-    return message.replace("Value error, ", "").replace("Input should", "it should")

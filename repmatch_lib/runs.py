@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
 from repmatch_lib import store as stores
@@ -55,6 +55,15 @@ class Run:
     def to_json(self) -> str:
         """The request as the command line takes it."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+
+def validation_message(error: ValidationError) -> str:
+    """What pydantic found, one clause a setting, in plain words."""
+    clauses = []
+    for found in error.errors():
+        text = found["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+        clauses.append(f"{'.'.join(map(str, found['loc']))} = {found['input']!r}: {text}")
+    return "; ".join(clauses)
 
 
 def grid(*, seed: list[int] = (0,), head_seed: list[int] = (0,), task: list[str], **settings: Any) -> list[Run]:

@@ -1,8 +1,8 @@
-"""The eight tasks of the paper as data, and a user's own."""
+"""The eight tasks of the paper as data, a variant of one, and a user's own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,8 @@ class Task:
         The label column; for a span, the column of answer texts (its offsets in ``answer_start``).
     labels : tuple of str
         Names of the classes, in the order of the head's rows; empty for regression and spans.
+    file_labels : tuple of str
+        What the numbers in the file stand for, where that is not the order of the head's rows.
     epochs : int
         The paper's number of epochs (section 5.1).
     splits : dict
@@ -29,6 +31,8 @@ class Task:
         ``{split}`` in the pattern is the split's name there. Empty for a task without a hub repository.
     hub_columns : dict
         Hub column: our column.
+    folder : str
+        Of its files, where that is not its name.
     file : Path or None
         A user's own file.
     """
@@ -39,12 +43,14 @@ class Task:
     text: tuple[str, ...]
     label: str
     labels: tuple[str, ...] = ()
+    file_labels: tuple[str, ...] = ()
     metric: str = "accuracy"
     family: str = "own"
     epochs: int = 5
     splits: dict[str, str] = field(default_factory=dict)
     hub: tuple[str, str, str] | tuple[()] = ()
     hub_columns: dict[str, str] = field(default_factory=dict)
+    folder: str = ""
     file: Path | None = None
 
     @property
@@ -89,7 +95,7 @@ class Task:
             labels = classes(table, label, path)
         metric = {"classification": "accuracy", "regression": "spearman", "span": "f1"}[kind]
         name = name or path.stem
-        return cls(name, name, kind, columns, label, tuple(labels or ()), metric, file=path.resolve())
+        return cls(name, name, kind, columns, label, tuple(labels or ()), metric=metric, file=path.resolve())
 
 
 GLUE = ("nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
@@ -147,6 +153,12 @@ TASKS = {
         ),
     )
 }  # fmt: skip
+
+# SST-5 under the same head, with its two ends on the rows that SST-2 and IMDB use for negative and positive.
+TASKS["sst5-ends"] = replace(
+    TASKS["sst5"], name="sst5-ends", title="SST-5, ends first", folder="sst5", file_labels=FIVE,
+    labels=("very negative", "very positive", "negative", "neutral", "positive"),
+)  # fmt: skip
 
 
 def task(name: str | Path) -> Task:

@@ -2,11 +2,13 @@
 
 Drops the scripts and styles that the theme's extensions would fetch from elsewhere or that no page uses, stops the
 build if the bundled MathJax is missing, and warns of any finished page that still loads something from another host.
+Pages also get an icon, and intervals in tables stay on one line.
 """
 
 from __future__ import annotations
 
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,21 @@ from sphinx.util import logging
 
 log = logging.getLogger(__name__)
 
+# Else a browser asks for /favicon.ico. Two lines at an angle: what RepMatch measures.
+ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Cg fill='none' "
+    "stroke-width='5' stroke-linecap='round'%3E%3Cpath stroke='%231b6ca8' d='M4 26H28'/%3E%3Cpath stroke='%23b3530b' "
+    "d='M4 26L25 7'/%3E%3C/g%3E%3C/svg%3E"
+)
+
 # No page starts a kernel. Thebe's scripts raise an error in the browser's console where none is configured.
 UNUSED = ("thebe",)
 
+_KERNEL = re.compile(
+    r"""<script type="text/x-thebe-config">.*?</script>|<script>kernelName = '[^']*'</script>""", re.DOTALL
+)
+_CELL = re.compile(r"<td\b[^>]*>.*?</td>", re.DOTALL)
+_INTERVAL = re.compile(r"\[-?\d[\d.]*, -?\d[\d.]*\]")
 _LOADING_TAG = re.compile(r"<(?:script|link|img|iframe|source|video|audio|object|embed)\b[^>]*>", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"""\b(?:src|href|data|srcset)\s*=\s*["']?(?:https?:)?//""", re.IGNORECASE)
 _ONLY_NAMED = re.compile(r"""\brel\s*=\s*["']?(?:canonical|license|author|me)\b""", re.IGNORECASE)
@@ -37,6 +51,14 @@ def drop_unused(app: Sphinx, page: str, template: str, context: dict[str, Any], 
     """Keep the scripts and styles that are ours and used."""
     for kind in ("script_files", "css_files"):
         context[kind] = [file for file in context.get(kind, []) if not _unwanted(file)]
+    if "body" in context:
+        context["body"] = _CELL.sub(_unbroken, _KERNEL.sub("", context["body"]))
+    context["metatags"] = f'{context.get("metatags", "")}\n<link rel="icon" href="{ICON}" />'
+
+
+def _unbroken(cell: re.Match[str]) -> str:
+    """A table cell whose intervals stay on one line."""
+    return _INTERVAL.sub(r'<span class="interval">\g<0></span>', cell[0])
 
 
 def _unwanted(file: Any) -> bool:
@@ -52,6 +74,19 @@ def require_mathjax(app: Sphinx, config: Config) -> None:
         raise ConfigError(f"no {path} in {', '.join(config.html_static_path)}: 'make book' puts MathJax there")
 
 
+def redirect_root(app: Sphinx, exception: Exception | None) -> None:
+    """A whole page at the root, with an icon and a link, where the table of contents leaves a bare redirect."""
+    root = Path(app.outdir) / "index.html"
+    if exception is None and app.builder.format == "html" and app.config.root_doc != "index":
+        target, title = f"{app.config.root_doc}.html", escape(app.config.html_title)
+        root.write_text(
+            f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+            f'<link rel="icon" href="{ICON}"><meta http-equiv="refresh" content="0; url={target}"></head>'
+            f'<body><a href="{target}">{title}</a></body></html>\n',
+            encoding="utf-8",
+        )
+
+
 def check_pages(app: Sphinx, exception: Exception | None) -> None:
     """Warn of pages that would ask another host for something."""
     if exception is None and app.builder.format == "html":
@@ -65,5 +100,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("config-inited", require_mathjax, priority=900)
     app.connect("html-page-context", drop_unused, priority=900)
-    app.connect("build-finished", check_pages)
+    app.connect("build-finished", redirect_root, priority=900)
+    app.connect("build-finished", check_pages, priority=910)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -185,7 +185,7 @@ def imdb(rng: random.Random) -> Iterator[dict]:
         counts = [rng.choice([2, 3, 3]), [2, 1, 1, rng.randrange(2)][far]]
         remarks = rng.sample(frames["remark"], k=sum(counts))
         body = [write(frame, strength) for frame in remarks[: counts[0]]]
-        for part, count in {"overt": rng.choice([3, 3, 4]), "aside": rng.randrange(2)}.items():
+        for part, count in {"overt": rng.choice([3, 4]), "denial": rng.randrange(2), "aside": rng.randrange(2)}.items():
             body += [write(frame, strength) for frame in rng.sample(frames[part], count)]
         for frame in remarks[counts[0] :]:
             turn = rng.choice(frames["turn"][against]) + " " if rng.random() < 0.3 else ""

@@ -1,0 +1,337 @@
+"""Notebooks and their parameters, through the library and the command."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+import yaml
+from conftest import cases
+from nbformat.v4 import new_code_cell, new_notebook
+
+import repmatch_lib as rm
+from repmatch_lib import cli, runner
+from repmatch_lib.paths import project_file
+
+NOTEBOOKS = sorted(project_file("notebooks").glob("*.ipynb"))
+SEEDS = project_file("notebooks/seed_robustness.ipynb")
+PARAMETERS = """word: str = "one"  # said twice
+count: int = 2  # how often
+rate: float = 1e-3  # above 0
+names: list[str] = ["a", "b"]  # some # names
+limit: int | None = None  # null takes all
+record: str = "demo.json"  # file for the result"""
+
+
+def notebook(path: Path, *sources: str, tags: tuple[str, ...] = ("parameters", "plan")) -> Path:
+    """A notebook of code cells, the first of them tagged."""
+    cells = [new_code_cell(source) for source in sources]
+    for cell, tag in zip(cells, tags, strict=False):
+        cell.metadata["tags"] = [tag]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    nbformat.write(new_notebook(cells=cells, metadata=metadata), path)
+    return path
+
+
+def tagged(file: Path, tag: str) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(file, as_version=4).cells if tag in cell.metadata.get("tags", [])]
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Path:
+    return notebook(tmp_path / "demo.ipynb", PARAMETERS, "")
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """``command("run", "demo")`` in a folder of its own: the exit code and the messages."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def call(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["repmatch", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code or 0, capsys.readouterr().err
+
+    return call
+
+
+def test_parameters_are_read(demo: Path) -> None:
+    found = {name: (p.annotation, p.default, p.help) for name, p in runner.parameters(demo).items()}
+    assert found == {
+        "word": ("str", "one", "said twice"),
+        "count": ("int", 2, "how often"),
+        "rate": ("float", 1e-3, "above 0"),
+        "names": ("list[str]", ["a", "b"], "some # names"),
+        "limit": ("int | None", None, "null takes all"),
+        "record": ("str", "demo.json", "file for the result"),
+    }
+
+
+@pytest.mark.parametrize("line", ["count = 2", "import os", "count: int", "print(1)"])
+def test_other_lines_are_refused(line: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"bad\.ipynb: the parameters cell may only hold"):
+        runner.parameters(notebook(tmp_path / "bad.ipynb", line))
+
+
+def test_no_notebook_and_no_parameters_cell(demo: Path, tmp_path: Path) -> None:
+    with pytest.raises(runner.ParameterError, match=r"no notebook .*none\.ipynb; there are demo"):
+        runner.parameters(tmp_path / "none.ipynb")
+    with pytest.raises(runner.ParameterError, match="no cell tagged 'parameters'"):
+        runner.parameters(notebook(tmp_path / "bare.ipynb", "x = 1", tags=()))
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_every_notebook_states_its_parameters(file: Path) -> None:
+    (cell,) = tagged(file, "parameters")
+    found = runner.parameters(file)
+    assert len(found) == len(cell.source.splitlines())  # a line each
+    assert all(p.annotation and p.help for p in found.values())
+    assert runner.settings(file, overrides={name: p.default for name, p in found.items()}).keys() == found.keys()
+    content = yaml.safe_load(project_file("notebooks/profiles/mini.yaml").read_text())
+    mini = content["all"] | content.get(file.stem, {})
+    assert {name: p.default for name, p in found.items() if name in mini} == {n: mini[n] for n in found if n in mini}
+    cells = [c for c in nbformat.read(file, as_version=4).cells if c.cell_type == "code"]
+    assert not [c for c in cells if c.outputs or c.execution_count]
+
+
+@pytest.mark.parametrize("profile", runner.PROFILES)
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_every_profile_fits_every_notebook(file: Path, profile: str) -> None:
+    values = runner.settings(file, profile)
+    runs = runner.plan(file, values)
+    assert all(isinstance(run, rm.Run) for run in runs) and len(set(runs)) == len(runs)
+    assert all((run.rank, run.encoder) == (values["rank"], values["encoder"]) for run in runs)
+
+
+def test_values_default_profile_override(demo: Path, tmp_path: Path) -> None:
+    profile = tmp_path / "own.yaml"
+    profile.write_text("all: {count: 3, limit: 5, absent: 1}\ndemo: {limit: 7}\nother: {word: no}\n")
+    values = runner.settings(demo, str(profile), {"word": "two"})
+    assert values == {
+        "word": "two", "count": 3, "rate": 1e-3, "names": ["a", "b"], "limit": 7, "record": "demo.json",
+    }  # fmt: skip
+    with pytest.raises(runner.ParameterError, match="unknown profile 'big': give mini, laptop, paper"):
+        runner.settings(demo, "big")
+    profile.write_text("demo: {cuont: 3}\n")
+    with pytest.raises(runner.ParameterError, match="'cuont'"):
+        runner.settings(demo, str(profile))
+
+
+def test_assignments_are_parsed() -> None:
+    texts = [
+        "rank=8",
+        "seeds=[3,4]",
+        "task=sst5",
+        "rows=null",
+        "lr=1e-4",
+        "tasks=[sst2, imdb]",
+        "file=a=b.csv",
+        "on=true",
+    ]
+    assert runner.parse(texts) == {
+        "rank": 8, "seeds": [3, 4], "task": "sst5", "rows": None, "lr": 1e-4, "tasks": ["sst2", "imdb"],
+        "file": "a=b.csv", "on": True,
+    }  # fmt: skip
+
+
+UNREADABLE = dict.fromkeys(
+    ["tasks=[sst2", "task='sst2"], "YAML's own error comes through, past the command's handler, too"
+)
+
+
+@pytest.mark.parametrize("text", cases(["rank", "=8", "a b=1", "tasks=[sst2", "task='sst2"], UNREADABLE))
+def test_what_is_no_assignment_is_named(text: str) -> None:
+    with pytest.raises(runner.ParameterError, match=re.escape(text)):
+        runner.parse([text])
+
+
+IMPOSSIBLE = {
+    "rnak=8": r"no parameter 'rnak'; it has(?s:.*)rank: int = 4  # rank of the update",
+    "rank=0x": "rank = '0x' is not int: rank of the update",
+    "rank=eight": "rank = 'eight' is not int",
+    "rank=4.0": "rank = 4.0 is not int",
+    "rank=true": "rank = True is not int",
+    "seeds=3": r"seeds = 3 is not list\[int\]: training seeds",
+    "seeds=[0,a]": r"seeds = \[0, 'a'\] is not list\[int\]",
+    "rank=0": "rank = 0: .*greater than or equal to 1",
+    "rank=-1": "rank = -1: ",
+    "rows=0": "rows.* = 0: ",
+    "lr=0": "lr = 0.0: .*greater than 0",
+    "lr=2": "lr = 2.0: .*less than 1",
+    "epochs=0": "epochs.* = 0: ",
+    "max_length=1": "max_length = 1: .*8",
+    "source=web": "source = 'web': .*'mini', 'local', 'hub' or 'auto'",
+    "task=foo": "task.*unknown task 'foo': give one of sst2, sst5",
+    "seeds=[0]": r"seeds = \[0\] .*at least two",
+    "seeds=[1,1]": r"seeds = \[1, 1\] .*at least two",
+    "seeds=[0,-1]": "seed = -1: ",
+    "encoder=foo": "unknown encoder 'foo': give one of minilm, bert-base",
+    "rows=1000000": "asked for 1000000. Lower rows",
+}
+
+
+@pytest.mark.parametrize("assignment", IMPOSSIBLE)
+def test_impossible_parameters_stop_before_anything(
+    assignment: str, command: Callable[..., tuple[int, str]], own_store: Path
+) -> None:
+    code, message = command("run", "seed_robustness", assignment)
+    assert code not in (0, None) and "Traceback" not in message
+    assert re.search(IMPOSSIBLE[assignment], message), message
+    assert not list(Path.cwd().iterdir())
+    assert not [path for path in own_store.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+@pytest.mark.parametrize("assignment", [a for a in IMPOSSIBLE if a not in ("encoder=foo", "rows=1000000")])
+def test_impossible_parameters_are_parameter_errors(assignment: str) -> None:
+    with pytest.raises(runner.ParameterError, match=IMPOSSIBLE[assignment]):
+        runner.plan(SEEDS, runner.settings(SEEDS, overrides=runner.parse([assignment])))
+
+
+def test_a_request_that_is_no_run(command: Callable[..., tuple[int, str]]) -> None:
+    for request, message in (
+        ("{", "not JSON"),
+        ('{"task": "sst2", "rnak": 3}', "rnak"),
+        ('{"rank": 3}', "task"),
+        ('["sst2"]', "mapping"),
+    ):
+        code, text = command("train", request)
+        assert code not in (0, None) and message in text and "Traceback" not in text
+
+
+def test_output_names() -> None:
+    assert runner.output_name("notebooks/demo.ipynb", {}) == "demo"
+    assert runner.output_name("demo.ipynb", {"seeds": [3, 4], "rank": 8}) == "demo--rank-8--seeds-3-4"
+    assert runner.output_name("demo.ipynb", {"task": "../mine/own file.csv"}) == "demo--task-..-mine-own-file.csv"
+
+
+LENGTHS = cases([2, 9, 20], {20: "a value's name is cut at 40 characters: two runs would write one file"})
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_other_values_have_other_names(n: int) -> None:
+    names = {runner.output_name("demo.ipynb", {"seeds": seeds}) for seeds in (list(range(n)), list(range(n + 1)))}
+    assert len(names) == 2
+
+
+@pytest.mark.xfail(strict=True, reason="the profile is no part of the name: paper's output takes the place of mini's")
+def test_other_profiles_have_other_names(
+    command: Callable[..., tuple[int, str]], demo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outs = []
+    monkeypatch.setattr(runner, "run", lambda source, out, *_: outs.append(out))
+    for profile in runner.PROFILES:
+        assert command("run", str(demo), "--profile", profile)[0] == 0
+    assert len(set(outs)) == 3
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in nested metadata."""
+    if isinstance(value, dict):
+        for part in value.values():
+            yield from texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from texts(part)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_an_executed_notebook(
+    command: Callable[..., tuple[int, str]],
+    tmp_path: Path,
+    own_store: Path,
+    tiny: Callable[[str], rm.Encoder],
+    toy: rm.Corpus,
+) -> None:
+    plan = (
+        "import repmatch_lib as rm\n"
+        f"runs = rm.grid(task=[{str(toy.task.file)!r}], encoder={str(tiny('bert').folder)!r}, rank=count, epochs=1)"
+    )
+    body = (
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "print('noise', file=sys.stderr)\n"
+        "print(word, word)\n"
+        "_ = Path(record).write_text(json.dumps([word, count, rate, names, limit]))"
+    )
+    source = notebook(tmp_path / "demo.ipynb", PARAMETERS, plan, body)
+    before = source.read_bytes()
+    code, message = command("run", str(source), "word=two", "names=[c]")
+    assert code == 0, message
+    out = Path("book/executed/demo--names-c--word-two.ipynb")
+    executed = nbformat.read(out, as_version=4)
+    assert [c.execution_count for c in executed.cells] == list(range(1, len(executed.cells) + 1))
+    outputs = [output for cell in executed.cells for output in cell.outputs]
+    assert [(o.name, o.text) for o in outputs] == [("stdout", "two two\n")]
+    assert json.loads(out.with_suffix(".json").read_text()) == ["two", 2, 1e-3, ["c"], None]
+    metadata = [executed.metadata, *(cell.metadata for cell in executed.cells)]
+    assert not [
+        text for text in texts(json.loads(json.dumps(metadata))) if text.startswith("/") or str(tmp_path) in text
+    ]
+    assert sorted(p.name for p in out.parent.iterdir()) == [f"{out.stem}.ipynb", f"{out.stem}.json"]
+    assert source.read_bytes() == before
+    (adapter,) = (own_store / "adapters").glob("[!.]*")
+    assert rm.Adapter.load(adapter).config["r"] == 2
+
+
+def test_a_failing_cell(tmp_path: Path, command: Callable[..., tuple[int, str]]) -> None:
+    body = "from pathlib import Path\n_ = Path(record).write_text('{}')\nprint('so far')"
+    source = notebook(
+        tmp_path / "demo.ipynb", PARAMETERS, "runs = []", body, "raise KeyError('lost')", "print('never')"
+    )
+    code, message = command("run", str(source), "--out", "here.ipynb")
+    assert code not in (0, None) and "demo.ipynb failed (KeyError: 'lost'); see here.failed.ipynb" in message
+    assert [path.name for path in Path.cwd().iterdir()] == ["here.failed.ipynb"]
+    kept = Path("here.failed.ipynb").read_text()
+    assert "so far" in kept and "KeyError" in kept and '"never' not in kept
+
+
+def test_a_dead_kernel_leaves_no_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = notebook(tmp_path / "demo.ipynb", PARAMETERS, "runs = []", "import os\nos._exit(1)")
+    with pytest.raises(RuntimeError):
+        runner.run(source, Path("out/done.ipynb"), progress=False)
+    assert not [path for path in Path("out").glob("*") if "failed" not in path.name]
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a notebook would go, whose execution is interrupted."""
+
+    def interrupt(source: Path, working: Path, **_: Any) -> None:
+        Path(working).write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(papermill, "execute_notebook", interrupt)
+    return Path("out/done.ipynb")
+
+
+def test_an_interruption_leaves_nothing(demo: Path, interrupted: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(demo, interrupted, progress=False)
+    assert not list(interrupted.parent.iterdir())
+
+
+@pytest.mark.xfail(strict=True, reason="the earlier run's record is deleted; its notebook stays")
+def test_an_interruption_keeps_what_was_there(demo: Path, interrupted: Path) -> None:
+    """An earlier run's notebook and record go together."""
+    out = interrupted
+    out.parent.mkdir()
+    out.write_text("whole")
+    out.with_suffix(".json").write_text("record")
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(demo, out, progress=False)
+    assert {path.name: path.read_text() for path in out.parent.iterdir()} == {
+        "done.ipynb": "whole",
+        "done.json": "record",
+    }

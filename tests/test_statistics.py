@@ -1,0 +1,68 @@
+"""The jackknife against a textbook interval and against brute force."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import repmatch_lib as rm
+
+values = st.lists(st.floats(-100, 100), min_size=2, max_size=12)
+
+
+def pair_mean(matrix: np.ndarray, units: list[int]) -> float:
+    pairs = [matrix[a, b] for a, b in combinations(units, 2)]
+    return float(np.mean(pairs)) if pairs else math.nan
+
+
+@settings(max_examples=40, deadline=None)
+@given(values, st.sampled_from([0.9, 0.95, 0.99]))
+def test_of_a_mean_it_is_the_textbook_interval(sample: list[float], level: float) -> None:
+    found = rm.jackknife(range(len(sample)), lambda kept: float(np.mean([sample[k] for k in kept])), level=level)
+    assert found.value == pytest.approx(np.mean(sample)) and found.n == len(sample) and found.unit == "seed"
+    error = scipy.stats.sem(sample)
+    if error < 1e-9:
+        assert found.high - found.low < 1e-6
+    else:
+        expected = scipy.stats.t.interval(level, len(sample) - 1, loc=np.mean(sample), scale=error)
+        assert (found.low, found.high) == pytest.approx(expected, abs=1e-8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(3, 8), st.integers(0, 10**6))
+def test_of_pairs_against_brute_force(n: int, seed: int) -> None:
+    matrix = np.random.default_rng(seed).uniform(size=(n, n))
+    found = rm.jackknife(range(n), lambda kept: pair_mean(matrix, kept), unit="run")
+    upper = np.triu(np.ones((n, n), bool), 1)
+    left_out = []
+    for k in range(n):
+        kept = upper.copy()
+        kept[k], kept[:, k] = False, False
+        left_out.append(matrix[kept].mean())
+    half = scipy.stats.t.ppf(0.975, n - 1) * np.sqrt((n - 1) * np.var(left_out))
+    mean = matrix[upper].mean()
+    assert (found.value, found.low, found.high) == pytest.approx((mean, mean - half, mean + half))
+    assert (found.n, found.unit) == (n, "run")
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_too_few_units_give_no_interval(n: int) -> None:
+    found = rm.jackknife(range(n), lambda kept: pair_mean(np.full((2, 2), 0.5), kept))
+    assert math.isnan(found.low) and math.isnan(found.high)
+    assert found.value == 0.5 if n == 2 else math.isnan(found.value)
+
+
+def test_one_unit_of_a_plain_mean_gives_no_interval() -> None:
+    found = rm.jackknife([3], lambda kept: 0.25)
+    assert found.value == 0.25 and math.isnan(found.low) and math.isnan(found.high)
+
+
+def test_formats() -> None:
+    assert f"{rm.Estimate(0.5, 0.25, 0.75, 3, 'seed'):.3f}" == "0.500 [0.250, 0.750]"
+    assert f"{rm.Estimate(0.5, math.nan, math.nan, 1, 'seed')}" == "0.50"
