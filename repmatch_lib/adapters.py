@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from dataclasses import dataclass, field
@@ -74,6 +75,8 @@ class Adapter:
             provenance = json.loads(provenance_file.read_text()) if provenance_file.is_file() else {}
         except json.JSONDecodeError as error:
             raise ValueError(f"{folder} holds a damaged JSON file ({error}); copy the adapter again") from error
+        if not isinstance(config, dict) or not isinstance(provenance, dict):
+            raise ValueError(f"{folder / CONFIG} is not an adapter's configuration; copy the adapter again")
         if config.get("peft_type") != "LORA":
             raise ValueError(f"{folder} is a {config.get('peft_type')} adapter; RepMatch compares LoRA adapters")
         return cls(tensors, config, provenance, name=provenance.get("name", folder.resolve().name))
@@ -94,7 +97,8 @@ class Adapter:
         try:
             save_file({k: v.contiguous() for k, v in self.tensors.items()}, folder / WEIGHTS, {"format": "pt"})
         except SafetensorError as error:
-            raise OSError(f"{folder / WEIGHTS} could not be written: {error}") from error
+            full = "os error 28" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, f"{error}", str(folder / WEIGHTS)) from error
         config = {k: sorted(v) if isinstance(v, set) else v for k, v in self.config.items()}
         (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True, default=str) + "\n")
         (folder / PROVENANCE).write_text(json.dumps(self.provenance, indent=1, sort_keys=True) + "\n")

@@ -57,7 +57,8 @@ def run(
 
     source = Path(notebook) if notebook.endswith(".ipynb") else project_file(f"notebooks/{notebook}.ipynb")
     overrides = runner.parse(params or [])
-    out = out or Path("book/executed") / f"{runner.output_name(source, overrides)}.ipynb"
+    named = overrides | ({} if profile == "mini" else {"profile": Path(profile).stem})
+    out = out or Path("book/executed") / f"{runner.output_name(source, named)}.ipynb"
     console.print(f"Executed notebook: {runner.run(source, out, profile, overrides)}")
 
 

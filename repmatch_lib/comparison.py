@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,15 +96,24 @@ def repmatch(
             f"{a.name} adapts {a.base_model!r} but {b.name} adapts {b.base_model!r}; subspaces of different models "
             "cannot be compared. If these are two copies of one model, say so with same_base=True (--same-base)"
         )
+    weights = [adapter.provenance.get("encoder", {}).get("weights_sha256") for adapter in (a, b)]
+    if all(weights) and weights[0] != weights[1]:
+        raise ValueError(
+            f"{a.name} and {b.name} were trained on different weights of {a.base_model!r} (SHA-256 {weights[0][:12]}… "
+            f"and {weights[1][:12]}…); train both on one encoder"
+        )
     (layers, A1, B1), (others, A2, B2) = a.factors(module), b.factors(module)
     if len(layers) != len(others):
         raise ValueError(f"{a.name} has {len(layers)} adapted layers, {b.name} has {len(others)}: different models")
+    for one, other in zip(layers, others, strict=True):
+        if _index(one) != _index(other):
+            raise ValueError(f"different layers are adapted: {a.name} has {one} where {b.name} has {other}")
     if (A1.shape[-1], B1.shape[-2]) != (A2.shape[-1], B2.shape[-2]):
         raise ValueError(
             f"widths differ: {a.name} is {B1.shape[-2]}x{A1.shape[-1]}, {b.name} is {B2.shape[-2]}x{A2.shape[-1]}; "
             "they adapt different models"
         )
-    U, V = lora_basis(A1, B1, side), lora_basis(A2, B2, side)
+    U, V = _basis(a, A1, B1, side), _basis(b, A2, B2, side)
     for adapter, basis in ((a, U), (b, V)):
         if untrained := [i + 1 for i, layer in enumerate(basis) if not layer.any()]:
             raise ValueError(
@@ -124,6 +134,18 @@ def repmatch(
         module=module,
         side=side,
     )
+
+
+def _basis(adapter: Adapter, A: Tensor, B: Tensor, side: Side) -> Tensor:
+    try:
+        return lora_basis(A, B, side)
+    except ValueError as error:
+        raise ValueError(f"{adapter.name}: {error}") from error
+
+
+def _index(layer: str) -> str:
+    """A layer's number; what stands around it depends on the head that the encoder was loaded under."""
+    return re.findall(r"\.(\d+)\.", layer)[-1]
 
 
 def _adapter(source: Adapter | str | Path | Any) -> Adapter:

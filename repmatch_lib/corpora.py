@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +23,12 @@ from repmatch_lib.tasks import Task
 
 SourceName = Literal["mini", "local", "hub", "auto"]
 READERS = {
-    ".csv": pyarrow.csv.read_csv, ".jsonl": pyarrow.json.read_json, ".json": pyarrow.json.read_json,
+    ".csv": partial(pyarrow.csv.read_csv, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True)),
+    ".jsonl": pyarrow.json.read_json,
+    ".json": pyarrow.json.read_json,
     ".parquet": pq.read_table,
-}  # fmt: skip
+}
+ROW = "row of the file"
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,13 @@ def load(
     """
     file, name = _locate(task, split, source)
     table = read_table(file)
+    table = table.append_column(ROW, pa.array(range(len(table))))
     if name.startswith("hub"):
         table = _from_hub(table, task)
-    table = _check(table, task, file)
+    try:
+        table = _check(table, task, file)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{file} cannot be read: {error}; save it as UTF-8") from error
     if rows is not None:
         if not 0 < rows <= len(table):
             raise ValueError(f"{file} has {len(table)} usable rows; asked for {rows}. Lower rows, or leave it out")
@@ -181,12 +190,12 @@ def _from_hub(table: pa.Table, task: Task) -> pa.Table:
 def _check(table: pa.Table, task: Task, file: Path) -> pa.Table:
     span = ["answer_start"] if task.kind == "span" else []
     _require(table, [*task.text, task.label, *span], file)
-    columns: dict[str, Any] = {"id": pa.array(range(len(table)))}
+    columns: dict[str, Any] = {"id": table[ROW]}
     for name, column in zip(("text", "text_pair"), task.text, strict=False):
         texts = table[column].cast(pa.string())
         bad = pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0), True)
         if pc.any(bad).as_py():
-            row = pc.index(bad, True).as_py() + 1
+            row = table[ROW][pc.index(bad, True).as_py()].as_py() + 1
             raise ValueError(f"{file}, row {row}: {column!r} is empty; fill it in or drop the row")
         columns[name] = texts
     columns["label"] = {"classification": _class_numbers, "regression": _scores, "span": _answers}[task.kind](
@@ -194,9 +203,9 @@ def _check(table: pa.Table, task: Task, file: Path) -> pa.Table:
     )
     if task.kind == "span":
         columns["answer_start"] = pa.array([_first(v) for v in table["answer_start"].to_pylist()])
-        _check_spans(columns, file)
+        _check_spans(table, columns, file)
     for name in table.column_names:
-        if name not in (*task.text, task.label, "answer_start", "answers"):
+        if name not in (*task.text, task.label, "answer_start", "answers", ROW):
             columns.setdefault(name, table[name])
     result = pa.table(columns)
     _check_classes(result, task, file)
@@ -214,9 +223,11 @@ def _class_numbers(table: pa.Table, task: Task, file: Path) -> list[int]:
     row_of = {label: k for k, label in enumerate(task.labels)}
     names = task.file_labels or task.labels
     # In a file whose labels are text, a stray number is an unknown label and not a class number.
-    numbered = task.file is None or all(label.isdigit() for label in names)
+    numbered = task.file is None
     result = []
-    for row, value in enumerate(table[task.label].to_pylist(), start=1):
+    for row, value in _numbered(table, table[task.label].to_pylist()):
+        if value is None:
+            raise ValueError(f"{file}, row {row}: the label is missing; fill it in or drop the row")
         if str(value) in row_of:
             result.append(row_of[str(value)])
         elif not (numbered and isinstance(value, int)):
@@ -236,7 +247,7 @@ def _scores(table: pa.Table, task: Task, file: Path) -> list[float]:
         values = table[task.label].cast(pa.float64()).to_pylist()
     except pa.ArrowInvalid as error:
         raise ValueError(f"{file}: column {task.label!r} must hold numbers: {error}") from error
-    for row, value in enumerate(values, start=1):
+    for row, value in _numbered(table, values):
         if value is None or not np.isfinite(value):
             raise ValueError(f"{file}, row {row}: score {value} is not a finite number; fill it in or drop the row")
     return values
@@ -250,10 +261,15 @@ def _first(value: Any) -> Any:
     return value[0] if isinstance(value, list) and value else value
 
 
-def _check_spans(columns: dict[str, Any], file: Path) -> None:
+def _numbered(table: pa.Table, values: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    """Values with the rows of the file they come from, counted from 1."""
+    return zip((row + 1 for row in table[ROW].to_pylist()), values, strict=True)
+
+
+def _check_spans(table: pa.Table, columns: dict[str, Any], file: Path) -> None:
     rows = zip(columns["text_pair"].to_pylist(), columns["label"], columns["answer_start"].to_pylist(), strict=True)
-    for row, (context, answer, start) in enumerate(rows, start=1):
-        if not answer or start is None or context[start : start + len(answer)] != answer:
+    for row, (context, answer, start) in _numbered(table, rows):
+        if not answer or start is None or start < 0 or context[start : start + len(answer)] != answer:
             raise ValueError(
                 f"{file}, row {row}: the answer {answer!r} does not stand at offset {start} of its context"
             )

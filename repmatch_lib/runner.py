@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import re
 import tempfile
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from repmatch_lib.paths import project_file
 from repmatch_lib.runs import Run, validation_message
+from repmatch_lib.store import key, write_atomically
 
 PROFILES = ("mini", "laptop", "paper")
 
@@ -57,7 +59,8 @@ def parameters(notebook: str | Path) -> dict[str, Parameter]:
     for node in ast.parse(source).body:
         if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value):
             raise ValueError(f"{notebook}: the parameters cell may only hold lines like 'rank: int = 4  # its meaning'")
-        comment = lines[node.end_lineno - 1][node.end_col_offset :].partition("#")[2].strip()
+        after = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()  # columns count bytes
+        comment = after.partition("#")[2].strip()
         name = node.target.id
         found[name] = Parameter(name, ast.unparse(node.annotation), ast.literal_eval(node.value), comment)
     return found
@@ -100,7 +103,10 @@ def parse(assignments: list[str]) -> dict[str, Any]:
         try:
             values[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError):
-            values[name] = yaml.safe_load(text)
+            try:
+                values[name] = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise ParameterError(f"{assignment!r} has a value that cannot be read: close its brackets") from error
     return values
 
 
@@ -153,14 +159,18 @@ def run(
     values = settings(notebook, profile, overrides)
     folder = Path(os.path.relpath(out.parent))
     places = {"record": str(folder / f"{out.stem}.json"), "build": str(folder)}
-    values |= {name: place for name, place in places.items() if name in values}
+    values |= {name: place for name, place in places.items() if name in values and name not in (overrides or {})}
     for needed in plan(notebook, values):
         adapter(needed, progress=progress)
     out.parent.mkdir(parents=True, exist_ok=True)
+    record = Path(values.get("record", out.with_suffix(".json")))
+    earlier = record.read_text() if record.is_file() else None
     try:
         _execute(notebook, out, values, progress)
     except BaseException:
-        out.with_suffix(".json").unlink(missing_ok=True)
+        record.unlink(missing_ok=True)
+        if earlier is not None:
+            write_atomically(record, earlier)
         raise
     return out
 
@@ -168,13 +178,17 @@ def run(
 def output_name(notebook: str | Path, overrides: Mapping[str, Any]) -> str:
     """``seed_robustness--rank-8--seeds-3-4`` for ``rank=8 seeds=[3,4]``."""
     parts = [f"{name}-{value}" for name, value in sorted(overrides.items())]
-    slug = [re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-")[:40] for part in parts]
-    return "--".join([Path(notebook).stem, *slug])
+    name = "--".join([Path(notebook).stem, *(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)])
+    return name if len(name) <= 100 else f"{name[:90]}-{key(overrides=dict(overrides))[:8]}"
 
 
 def _execute(notebook: Path, out: Path, values: Mapping[str, Any], progress: bool) -> None:
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
+
+    # The parameters were checked; papermill would warn of each whose type it cannot read, such as int | None.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
 
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as folder:
@@ -187,6 +201,8 @@ def _execute(notebook: Path, out: Path, values: Mapping[str, Any], progress: boo
             failed = out.with_suffix(".failed.ipynb")
             os.replace(working, failed)
             raise NotebookError(f"{notebook.name} failed ({error.ename}: {error.evalue}); see {failed}") from error
+        except DeadKernelError as error:
+            raise NotebookError(f"the kernel of {notebook.name} died, perhaps for want of memory") from error
         executed = nbformat.read(working, as_version=4)
         _publishable(executed)
         nbformat.write(executed, working)

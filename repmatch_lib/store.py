@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import hashlib
 import json
 import os
@@ -10,7 +11,8 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -57,31 +59,44 @@ class Store:
         final = self.path(kind, key)
         if final.is_dir():
             return final
-        try:
+        with self._writing():
             final.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(final.parent / f".{key}.lock"):
-                if final.is_dir():
-                    return final
-                for abandoned in final.parent.glob(f".{key}-*"):  # ours alone, since we hold the lock
-                    shutil.rmtree(abandoned)
+            lock = FileLock(final.parent / f".{key}.lock")
+            lock.acquire()
+        try:
+            if not final.is_dir():
                 self._write(final, write)
+        finally:
+            lock.release()
+        return final
+
+    def _write(self, final: Path, write: Callable[[Path], None]) -> None:
+        with self._writing():
+            for abandoned in final.parent.glob(f".{final.name}-*"):  # ours alone, since we hold the lock
+                shutil.rmtree(abandoned)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
+        try:
+            with self._writing(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+                write(temporary)
+            with self._writing():
+                temporary.chmod(0o755)
+                os.replace(temporary, final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+    @contextmanager
+    def _writing(self, *reasons: int) -> Iterator[None]:
+        """Say of an OSError that the store is at fault: of any, or of one for these reasons."""
+        try:
+            yield
         except OSError as error:
+            if reasons and error.errno not in reasons:
+                raise
             raise OSError(
                 f"the store {self.root} cannot be written: {error}. Free some space, or set REPMATCH_STORE to a "
                 "folder you may write to"
             ) from error
-        return final
-
-    @staticmethod
-    def _write(final: Path, write: Callable[[Path], None]) -> None:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
-        try:
-            write(temporary)
-            temporary.chmod(0o755)
-            os.replace(temporary, final)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
 
 
 def write_atomically(path: str | Path, text: str) -> None:

@@ -110,14 +110,15 @@ def chance_scores(width: int, rank: int, other_rank: int, layers: int = 1, draws
     Tensor, shape (draws,), sorted, the same on every call
     """
     generator = torch.Generator().manual_seed(0)
-    scores = torch.empty(draws, dtype=torch.float64)
-    for k in range(draws):
-        gaussian = torch.randn(layers, width, other_rank, generator=generator, dtype=torch.float64)
-        V = torch.linalg.qr(gaussian).Q
-        # Only their relative position matters, so the first subspace may be the first coordinates.
-        U = torch.eye(width, rank, dtype=torch.float64).expand(layers, -1, -1)
-        scores[k] = repmatch_score(grassmann_similarity(U, V)).mean()
-    return scores.sort().values
+    # Only their relative position matters, so the first subspace may be the first coordinates.
+    U = torch.eye(width, rank, dtype=torch.float64)
+    together = max(1, 2**22 // (layers * width * other_rank))
+    scores = []
+    for start in range(0, draws, together):
+        shape = (min(together, draws - start), layers, width, other_rank)
+        V = torch.linalg.qr(torch.randn(shape, generator=generator, dtype=torch.float64)).Q
+        scores.append(repmatch_score(grassmann_similarity(U, V)).mean(-1))
+    return torch.cat(scores).sort().values
 
 
 def shuffled_basis(A: Tensor, B: Tensor, seed: int = 0, side: Side = "left") -> Tensor:
