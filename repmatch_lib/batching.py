@@ -59,7 +59,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, corpus: Corpus, max_length: int) 
     corpus : Corpus
     max_length : int
         Longest sequence in tokens; longer texts are cut at the end. A span row keeps the window of its context
-        that holds the answer.
+        that holds the answer, and at most half of the length for its question.
 
     Returns
     -------
@@ -119,10 +119,13 @@ def _encode_spans(
     questions, contexts, answers, starts = (
         table[c].to_pylist() for c in ("text", "text_pair", "label", "answer_start")
     )
+    half, stride = max_length // 2, max(0, max_length // 4 - 4)  # so that every window advances
+    cut = tokenizer(questions, truncation=True, max_length=half, add_special_tokens=False, return_offsets_mapping=True)
+    questions = [q[: offsets[-1][1]] for q, offsets in zip(questions, cut["offset_mapping"], strict=True)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         windows = tokenizer(
-            questions, contexts, truncation="only_second", max_length=max_length, stride=max_length // 4,
+            questions, contexts, truncation="only_second", max_length=max_length, stride=stride,
             return_overflowing_tokens=True, return_offsets_mapping=True,
         )  # fmt: skip
     chosen: dict[int, tuple[int, int, int]] = {}

@@ -97,10 +97,10 @@ def repmatch(
             "cannot be compared. If these are two copies of one model, say so with same_base=True (--same-base)"
         )
     weights = [adapter.provenance.get("encoder", {}).get("weights_sha256") for adapter in (a, b)]
-    if all(weights) and weights[0] != weights[1]:
+    if all(weights) and weights[0] != weights[1] and not same_base:
         raise ValueError(
             f"{a.name} and {b.name} were trained on different weights of {a.base_model!r} (SHA-256 {weights[0][:12]}… "
-            f"and {weights[1][:12]}…); train both on one encoder"
+            f"and {weights[1][:12]}…); train both on one encoder, or say same_base=True (--same-base)"
         )
     (layers, A1, B1), (others, A2, B2) = a.factors(module), b.factors(module)
     if len(layers) != len(others):

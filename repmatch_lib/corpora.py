@@ -223,7 +223,7 @@ def _class_numbers(table: pa.Table, task: Task, file: Path) -> list[int]:
     row_of = {label: k for k, label in enumerate(task.labels)}
     names = task.file_labels or task.labels
     # In a file whose labels are text, a stray number is an unknown label and not a class number.
-    numbered = task.file is None
+    numbered = task.file is None or names == tuple(map(str, range(len(names))))
     result = []
     for row, value in _numbered(table, table[task.label].to_pylist()):
         if value is None:

@@ -65,6 +65,15 @@ class Encoder:
     sha256: str
     base_model: str
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that decides what the encoder computes: weights, configuration, tokenizer."""
+        digest = hashlib.sha256(self.sha256.encode())
+        for file in sorted(self.folder.iterdir()):
+            if file.suffix in (".json", ".txt", ".model") and file.name != "README.md":
+                digest.update(file.name.encode() + file.read_bytes())
+        return digest.hexdigest()
+
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The encoder's own tokenizer, with a padding token."""
         from transformers import AutoTokenizer

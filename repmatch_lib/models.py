@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from repmatch_lib.encoders import Encoder
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
+
+_LAYER = re.compile(r"\.\d+\.")  # in the name of a parameter that belongs to a layer of the encoder
 
 HEADS = {
     "classification": "AutoModelForSequenceClassification",
@@ -44,10 +47,28 @@ def frozen_model(encoder: Encoder, kind: str, outputs: int, head_seed: int = 0) 
     ValueError
         If the weights are damaged.
     """
+    model, new = _load(encoder, kind, outputs)
+    if any(_LAYER.search(name) for name in new):
+        # A few classes name the encoder within them otherwise than its checkpoint does.
+        model, new = _load(encoder, kind, outputs, {r"^model\.": f"{model.base_model_prefix}."})
+    if lacking := sorted(filter(_LAYER.search, new)):
+        raise ValueError(
+            f"{encoder.folder} does not hold {lacking[0]} and {len(lacking) - 1} more: another architecture"
+        )
+    draw_head(model, new, head_seed)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = encoder.tokenizer().pad_token_id
+    return model.requires_grad_(False)
+
+
+def _load(
+    encoder: Encoder, kind: str, outputs: int, renamed: dict[str, str] | None = None
+) -> tuple[PreTrainedModel, set[str]]:
+    """The pre-trained model, and the names of the parameters that its checkpoint lacks."""
     import transformers
 
     verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()  # the report of new weights: they are drawn below, on purpose
+    transformers.logging.set_verbosity_error()  # the report of new weights: they are drawn on purpose
     transformers.logging.disable_progress_bar()
     try:
         model, loaded = getattr(transformers, HEADS[kind]).from_pretrained(
@@ -58,15 +79,13 @@ def frozen_model(encoder: Encoder, kind: str, outputs: int, head_seed: int = 0) 
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             dtype=torch.float32,
+            key_mapping=renamed,
         )
     except SafetensorError as error:
         raise ValueError(f"the weights in {encoder.folder} are damaged ({error}); fetch them again") from error
     finally:
         transformers.logging.set_verbosity(verbosity)
-    draw_head(model, set(loaded["missing_keys"]) | {key for key, *_ in loaded["mismatched_keys"]}, head_seed)
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = encoder.tokenizer().pad_token_id
-    return model.requires_grad_(False)
+    return model, set(loaded["missing_keys"]) | {key for key, *_ in loaded["mismatched_keys"]}
 
 
 def lora_model(model: PreTrainedModel, rank: int, modules: Sequence[str] = ("value",), seed: int = 0) -> PeftModel:
@@ -90,7 +109,7 @@ def lora_model(model: PreTrainedModel, rank: int, modules: Sequence[str] = ("val
     from peft import LoraConfig, get_peft_model
 
     if not 0 < rank <= model.config.hidden_size:
-        raise ValueError(f"rank {rank} does not fit a model {model.config.hidden_size} wide: give 1 to that")
+        raise ValueError(f"rank {rank} does not fit this encoder: give 1 to {model.config.hidden_size}, its width")
     # No task_type: with one, PEFT would wrap the head in modules_to_save and train it.
     config = LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=target_modules(model, modules))
     with torch.random.fork_rng(), warnings.catch_warnings():
@@ -136,7 +155,8 @@ def draw_head(model: nn.Module, names: set[str], seed: int) -> None:
             # The output layer goes by one name in every model and task; hidden layers of a head by their own.
             role = 0 if name.rpartition(".")[0] == output_layer else zlib.crc32(name.encode())
             if parameter.ndim < 2:
-                parameter.zero_()
+                if name.endswith("bias"):
+                    parameter.zero_()
                 continue
             for k, row in enumerate(parameter):
                 draw = np.random.default_rng([seed, role, k]).normal(0.0, scale, size=tuple(row.shape))

@@ -111,7 +111,9 @@ def _resolve(run: Run) -> tuple[Any, Any, dict[str, Any]]:
 
 def _key(encoder: Any, data: Any, settings: dict[str, Any]) -> str:
     """Hash of what determines the adapter: code, weights, rows, the head's shape, settings."""
+    from repmatch_lib.adapters import MODULES
+
     return stores.key(
-        code=stores.code_version(CODE), encoder=encoder.sha256, corpus=data.fingerprint, kind=data.task.kind,
-        outputs=data.task.outputs, **settings,
+        code=stores.code_version(CODE), encoder=encoder.fingerprint, corpus=data.fingerprint, kind=data.task.kind,
+        outputs=data.task.outputs, matrices=[MODULES.get(name, name) for name in settings["modules"]], **settings,
     )  # fmt: skip

@@ -86,11 +86,16 @@ def train_adapter(
     encoded = encode(encoder.tokenizer(), data, max_length)
     started = time.perf_counter()
     model = lora_model(frozen_model(encoder, data.task.kind, data.task.outputs, head_seed), rank, modules, seed)
+    positions = getattr(model.config, "max_position_embeddings", None) or max_length
+    if max_length > positions:
+        raise ValueError(f"max_length {max_length} is above what {encoder.name} reads: give at most {positions}")
     model.to(device).train(dropout)
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # dropout
         losses = _fit(model, encoded, lr, epochs, batch_size, seed, tokens, precision, progress, data.title)
     adapter = Adapter.from_model(model)
+    if not all(tensor.isfinite().all() for tensor in adapter.tensors.values()):
+        raise FloatingPointError(f"{data.title}: the update is not finite after training; lower lr (now {lr})")
     adapter.config["base_model_name_or_path"] = encoder.base_model
     provenance = {
         "name": f"{data.title} (seed {seed})",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -34,12 +33,6 @@ torch.set_num_threads(1)
 WORDS = ["good", "bad", "fine", "poor", "the", "film", "was", "a", "plot", "who", "wrote", "it", "and", "then"]
 WORDS += [f"w{k}" for k in range(60)]
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-
-
-def cases(names: Iterable[Any], known: dict[Any, str]) -> list[Any]:
-    """Names as parameters; those with a known bug, and its reason, are expected to fail."""
-    mark = pytest.mark.xfail
-    return [pytest.param(n, marks=[mark(strict=True, reason=known[n])] if n in known else []) for n in names]
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import cases
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -162,14 +161,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
 }  # fmt: skip
 
 
-KNOWN = {
-    "a list as config": "Adapter.load lets an AttributeError out where the configuration is no mapping",
-    "NaN": "the message does not say which adapter",
-    "infinite A": "the message does not say which adapter",
-}
-
-
-@pytest.mark.parametrize("damage", cases(DAMAGE, KNOWN))
+@pytest.mark.parametrize("damage", list(DAMAGE))
 def test_a_broken_adapter_is_named_with_its_mend(damage: str, tmp_path: Path) -> None:
     change, error, message = DAMAGE[damage]
     whole, broken = saved(tmp_path / "whole", seed=1), saved(tmp_path / "broken", seed=2)
@@ -210,14 +202,12 @@ def test_models_that_do_not_fit(tmp_path: Path) -> None:
         rm.repmatch(a, a, module="query")
 
 
-@pytest.mark.xfail(strict=True, reason="repmatch compares the number of layers, not which they are")
 def test_the_same_number_of_other_layers_is_refused(tmp_path: Path) -> None:
     low, high = (saved(tmp_path / f"layers{k}", layers_to_transform=[k, k + 1]) for k in (0, 1))
     with pytest.raises(ValueError, match="layers0.*layers1"):
         rm.repmatch(low, high)
 
 
-@pytest.mark.xfail(strict=True, reason="the recorded hash of the base model's weights is not compared")
 def test_other_weights_under_one_name_are_refused() -> None:
     taken = rm.Adapter.from_model(peft_model())
     config = taken.config | {"base_model_name_or_path": "model"}

@@ -13,7 +13,6 @@ import nbformat
 import papermill
 import pytest
 import yaml
-from conftest import cases
 from nbformat.v4 import new_code_cell, new_notebook
 
 import repmatch_lib as rm
@@ -143,12 +142,7 @@ def test_assignments_are_parsed() -> None:
     }  # fmt: skip
 
 
-UNREADABLE = dict.fromkeys(
-    ["tasks=[sst2", "task='sst2"], "YAML's own error comes through, past the command's handler, too"
-)
-
-
-@pytest.mark.parametrize("text", cases(["rank", "=8", "a b=1", "tasks=[sst2", "task='sst2"], UNREADABLE))
+@pytest.mark.parametrize("text", ["rank", "=8", "a b=1", "tasks=[sst2", "task='sst2"])
 def test_what_is_no_assignment_is_named(text: str) -> None:
     with pytest.raises(runner.ParameterError, match=re.escape(text)):
         runner.parse([text])
@@ -213,16 +207,12 @@ def test_output_names() -> None:
     assert runner.output_name("demo.ipynb", {"task": "../mine/own file.csv"}) == "demo--task-..-mine-own-file.csv"
 
 
-LENGTHS = cases([2, 9, 20], {20: "a value's name is cut at 40 characters: two runs would write one file"})
-
-
-@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("n", [2, 9, 20])
 def test_other_values_have_other_names(n: int) -> None:
     names = {runner.output_name("demo.ipynb", {"seeds": seeds}) for seeds in (list(range(n)), list(range(n + 1)))}
     assert len(names) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="the profile is no part of the name: paper's output takes the place of mini's")
 def test_other_profiles_have_other_names(
     command: Callable[..., tuple[int, str]], demo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,7 +244,8 @@ def test_an_executed_notebook(
 ) -> None:
     plan = (
         "import repmatch_lib as rm\n"
-        f"runs = rm.grid(task=[{str(toy.task.file)!r}], encoder={str(tiny('bert').folder)!r}, rank=count, epochs=1)"
+        f"runs = rm.grid(task=[{str(toy.task.file)!r}], encoder={str(tiny('bert').folder)!r}, rank=count, epochs=1, "
+        "max_length=64)"
     )
     body = (
         "import json, sys\n"
@@ -322,7 +313,6 @@ def test_an_interruption_leaves_nothing(demo: Path, interrupted: Path) -> None:
     assert not list(interrupted.parent.iterdir())
 
 
-@pytest.mark.xfail(strict=True, reason="the earlier run's record is deleted; its notebook stays")
 def test_an_interruption_keeps_what_was_there(demo: Path, interrupted: Path) -> None:
     """An earlier run's notebook and record go together."""
     out = interrupted

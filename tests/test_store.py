@@ -54,7 +54,6 @@ def test_a_write_that_fails_leaves_nothing(own_store: Path, error: BaseException
     assert (rm.Store().make("things", "k", write) / "result").read_text() == "whole"
 
 
-@pytest.mark.xfail(strict=True, reason="every OSError of the writer, such as a missing tokenizer, is laid to the store")
 def test_a_file_that_the_writer_misses_is_not_the_store_s_fault() -> None:
     def fail(folder: Path) -> None:
         raise FileNotFoundError("no tokenizer in /models/mine")

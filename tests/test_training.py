@@ -131,11 +131,10 @@ def test_many_questions_keep_their_order(tiny: Tiny) -> None:
     assert found == [["w55"], ["w0"], ["w0"], ["w29"], ["w30"]]
 
 
-@pytest.mark.xfail(strict=True, reason="the tokenizer panics where windows have less room than their stride")
 def test_a_question_that_leaves_little_room(tiny: Tiny) -> None:
     """Shorter windows than the stride."""
     batch = encode(tiny("bert").tokenizer(), spans(WORDS[:14], WORDS[14:], 0, 0), 21).collate([0])
-    assert batch["input_ids"].shape[1] <= 21 and batch["start_positions"].item() == 16
+    assert batch["input_ids"].shape[1] <= 21 and batch["start_positions"].item() == 12  # half for the question
 
 
 def test_one_seed_gives_one_adapter_bit_for_bit(tiny: Tiny, toy: rm.Corpus) -> None:
@@ -204,10 +203,14 @@ def test_a_loss_that_is_not_finite_names_the_rate(tiny: Tiny, toy: rm.Corpus) ->
         train(tiny("bert"), toy, lr=1e30)
 
 
-@pytest.mark.xfail(strict=True, reason="the loss is looked at before each step, the factors not after the last")
-def test_a_last_step_that_diverges_is_found(tiny: Tiny, toy: rm.Corpus) -> None:
+def test_a_last_step_that_diverges_is_found(tiny: Tiny, toy: rm.Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(optimizer: torch.optim.Optimizer) -> None:
+        for parameter in optimizer.param_groups[0]["params"]:
+            parameter.data.fill_(torch.inf)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
     with pytest.raises(FloatingPointError, match="lr"):
-        train(tiny("bert"), toy, lr=1e39, epochs=1, batch_size=40)
+        train(tiny("bert"), toy, epochs=1, batch_size=40)
 
 
 @pytest.fixture
@@ -244,7 +247,6 @@ def test_a_run_is_trained_once(tiny: Tiny, toy: rm.Corpus, own_store: Path, monk
     assert calls == [0, 1] and len(list((own_store / "adapters").glob("[!.]*"))) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="an adapter's key has no hash of the tokenizer or the configuration")
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [("tokenizer.json", '"good"', '"well"'), ("config.json", '"hidden_act": "gelu"', '"hidden_act": "relu"')],
@@ -259,7 +261,6 @@ def test_another_tokenizer_or_configuration_is_another_encoder(
     assert digest(rm.adapter(request(toy, copied), progress=False)) != before
 
 
-@pytest.mark.xfail(strict=True, reason="max_length is not held against the encoder's positions")
 def test_a_length_beyond_the_encoder_s_is_named(tiny: Tiny, tmp_path: Path) -> None:
     file = tmp_path / "long.csv"
     file.write_text("text,label\n" + "".join(f"{'the film ' * 50},{k % 2}\n" for k in range(4)))
