@@ -88,7 +88,7 @@ def keep(build: str | Path, names: list[str]) -> None:
     for name in names:
         built[name].save(project_file("data/recorded") / f"{name}.json")
     scores = built["dataset_heatmaps"].estimates
-    tasks = built["dataset_heatmaps"].parameters["task"]
+    tasks = [name for name in built["dataset_heatmaps"].parameters["task"] if f"{name}|{name}" in scores]
     titles = [task(name).title for name in tasks]
     square = [[(scores.get(f"{a}|{b}") or scores[f"{b}|{a}"]).value for b in tasks] for a in tasks]
     matrix(
