@@ -168,7 +168,7 @@ def layer_profile(scores: Mapping[str, Sequence[float]], chance_95: float, path:
 
 def _finish(figure: Figure, path: str | Path | None, metadata: Mapping[str, str] | None = None) -> Figure:
     if path is not None:
-        figure.savefig(path, metadata=metadata)
+        figure.savefig(path, metadata=metadata, bbox_inches="tight")
     # Closed, so that a notebook shows it once: as the value of its cell.
     plt.close(figure)
     return figure

@@ -22,9 +22,9 @@ REPRODUCED, REFUTED, UNDECIDED, NOT_RUN = "reproduced", "not reproduced", "undec
 
 # A rule looks at the interval alone: wholly on the claim's side, wholly off it, or across the bound.
 RULES: dict[str, tuple[str, Callable[[Estimate, float], tuple[bool, bool]]]] = {
-    "above": ("the whole interval lies above {bound}", lambda e, b: (e.low > b, e.high <= b)),
-    "below": ("the whole interval lies below {bound}", lambda e, b: (e.high < b, e.low >= b)),
-    "value": ("the interval holds {bound}", lambda e, b: (e.low <= b <= e.high, not e.low <= b <= e.high)),
+    "above": ("lie above {bound}", lambda e, b: (e.low > b, e.high <= b)),
+    "below": ("lie below {bound}", lambda e, b: (e.high < b, e.low >= b)),
+    "value": ("hold {bound}", lambda e, b: (e.low <= b <= e.high, not e.low <= b <= e.high)),
 }
 
 
@@ -42,7 +42,7 @@ class Claim:
 
     @property
     def criterion(self) -> str:
-        """The rule in words."""
+        """The rule in words: what the interval must do."""
         ((kind, bound),) = self.rule.items()
         return RULES[kind][0].format(bound=f"{bound:g}")
 
@@ -133,14 +133,14 @@ def ledger(build: str | Path | Record = ".", recorded: str | Path | None = None)
 
 
 def three_columns(ledger: pd.DataFrame, experiment: str | None = None) -> Markdown:
-    """The ledger as a table for a page; one chapter's lines, or all with their chapters."""
+    """The ledger as a table for a page; one chapter's lines, or all with links to their chapters."""
     chosen = ledger if experiment is None else ledger[ledger.experiment == experiment]
     rows = [
         {
-            "where": row.where, "claim": row.claim, "reproduced if": row.criterion, "paper": row.paper,
-            "recorded": _shown(row.recorded), "this build": _shown(row.build), "verdict": row.verdict,
+            "where": row.where if experiment else _chapter(row.experiment, row.where), "claim": row.claim,
+            "interval must": row.criterion, "paper": row.paper, "recorded": _shown(row.recorded),
+            "this build": _shown(row.build), "verdict": row.verdict,
         }
-        | ({} if experiment else {"chapter": _chapter(row.experiment)})
         for row in chosen.itertuples()
     ]  # fmt: skip
     return _table(rows)
@@ -148,12 +148,20 @@ def three_columns(ledger: pd.DataFrame, experiment: str | None = None) -> Markdo
 
 def rules() -> Markdown:
     """The verdicts and what decides them, as a table for a page."""
-    kinds = {kind: text.format(bound="the bound") for kind, (text, _) in RULES.items()}
-    kinds["value"] = "the interval holds the paper's value"
     return _table(
         [
-            {"a claim that a number is …": kind if kind != "value" else "the paper's value", "is reproduced if": text}
-            for kind, text in kinds.items()
+            {
+                "claim": "a number is above a bound",
+                "reproduced": "interval above it",
+                "not reproduced": "interval below it",
+            },
+            {
+                "claim": "a number is below a bound",
+                "reproduced": "interval below it",
+                "not reproduced": "interval above it",
+            },
+            {"claim": "A comes before B", "reproduced": "A − B above 0", "not reproduced": "A − B below 0"},
+            {"claim": "a number is x", "reproduced": "interval holds x", "not reproduced": "x outside the interval"},
         ]
     )
 
@@ -166,7 +174,7 @@ def recorded_with(folder: str | Path | None = None) -> Markdown:
         sources = sorted({corpus["source"].partition(":")[0] for corpus in made["corpora"]})
         rows.append(
             {
-                "experiment": _chapter(record.experiment), "encoder": made["encoder"]["name"],
+                "experiment": _chapter(record.experiment, record.experiment), "encoder": made["encoder"]["name"],
                 "weights (SHA-256)": f"`{made['encoder']['weights_sha256'][:12]}…`", "corpora": ", ".join(sources),
                 "rows": _listed(record.parameters["rows"]), "rank": _listed(trained["rank"]),
                 "learning rate": _listed(trained["lr"]), "epochs": _listed(trained["epochs"]),
@@ -185,9 +193,10 @@ def _listed(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _chapter(experiment: str) -> str:
+def _chapter(experiment: str, text: str) -> str:
+    """A link to the chapter, if there is one yet."""
     there = project_file(f"notebooks/{experiment}.ipynb").is_file()
-    return f"[{experiment}]({experiment}.ipynb)" if there else experiment
+    return f"[{text}]({experiment}.ipynb)" if there else text
 
 
 def _table(rows: list[dict[str, str]]) -> Markdown:
