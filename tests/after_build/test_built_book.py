@@ -14,7 +14,8 @@ from repmatch_lib.records import Record
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build/html"
 EXECUTED = sorted((ROOT / "book/executed").glob("*.ipynb"))
-PAGES = [page for page in sorted(SITE.rglob("*.html")) if "_static" not in page.parts]  # there lie the theme's templates
+# Under _static lie the theme's templates.
+PAGES = [page for page in sorted(SITE.rglob("*.html")) if "_static" not in page.parts]
 
 
 class Links(HTMLParser):
