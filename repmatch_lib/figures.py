@@ -34,6 +34,7 @@ def grid_panels(
     chance: float | None = None,
     path: str | Path | None = None,
     vmax: float = 1.0,
+    first_layer: int = 1,
 ) -> Figure:
     """Grassmann grids as in the paper: one panel a layer, its score on top, one colour scale.
 
@@ -47,6 +48,8 @@ def grid_panels(
         Write the figure there; the suffix gives the format.
     vmax : float
         Upper end of the colour scale; the lower end is 0.
+    first_layer : int
+        Number of the first panel's layer.
     """
     layers = max(len(grid) for grid in grids.values())
     with plt.rc_context(THEME):
@@ -67,7 +70,7 @@ def grid_panels(
                 ax.set_yticks(range(grid.shape[1]), range(1, grid.shape[1] + 1), fontsize=7)
                 ax.tick_params(length=0)
                 if last:
-                    ax.set_xlabel(f"layer {k + 1}", fontsize=8)
+                    ax.set_xlabel(f"layer {k + first_layer}", fontsize=8)
             row[0].set_ylabel(name.replace(" | ", "\n"), fontsize=8)
         bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.015)
         bar.set_label("φ(i, j)")

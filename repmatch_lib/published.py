@@ -137,7 +137,7 @@ def three_columns(ledger: pd.DataFrame, experiment: str | None = None) -> Markdo
     chosen = ledger if experiment is None else ledger[ledger.experiment == experiment]
     rows = [
         {
-            "where": row.where if experiment else _chapter(row.experiment, row.where), "claim": row.claim,
+            "claim": f"{row.where if experiment else _chapter(row.experiment, row.where)}: {row.claim}",
             "interval must": row.criterion, "paper": row.paper, "recorded": _shown(row.recorded),
             "this build": _shown(row.build), "verdict": row.verdict,
         }
