@@ -95,6 +95,8 @@ def test_every_notebook_states_its_parameters(file: Path) -> None:
     assert all(p.annotation and p.help for p in found.values())
     assert runner.settings(file, overrides={name: p.default for name, p in found.items()}).keys() == found.keys()
     assert runner.settings(file, "mini") == {name: p.default for name, p in found.items()}
+    cells = [c for c in nbformat.read(file, as_version=4).cells if c.cell_type == "code"]
+    assert not [c for c in cells if c.outputs or c.execution_count]
 
 
 @pytest.mark.parametrize("profile", runner.PROFILES)
