@@ -91,6 +91,13 @@ def test_claims_name_estimates_that_their_records_hold() -> None:
     assert not missing
 
 
+def test_numbers_of_the_paper_in_the_text_are_the_paper_s() -> None:
+    texts = [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book").glob("*.md")]
+    quoted = [number for text in texts for number in re.findall(r"\[([\d.]+)\]\{\.paper\}", text.read_text())]
+    known = re.findall(r"\d+(?:\.\d+)?", str(published.published()))
+    assert quoted and set(quoted) <= set(known)
+
+
 @pytest.mark.parametrize(
     ("rule", "interval", "verdict"),
     [
