@@ -45,7 +45,6 @@ class Task:
     labels: tuple[str, ...] = ()
     file_labels: tuple[str, ...] = ()
     metric: str = "accuracy"
-    family: str = "own"
     epochs: int = 5
     splits: dict[str, str] = field(default_factory=dict)
     hub: tuple[str, str, str] | tuple[()] = ()
@@ -108,15 +107,15 @@ TASKS = {
     task.name: task
     for task in (
         Task(
-            "sst2", "SST-2", "classification", ("text",), "label", SENTIMENT, family="sentiment", epochs=10,
+            "sst2", "SST-2", "classification", ("text",), "label", SENTIMENT, epochs=10,
             hub=(*GLUE, "sst2/{split}-00000-of-00001.parquet"), hub_columns={"sentence": "text"},
         ),
         Task(
-            "sst5", "SST-5", "classification", ("text",), "label", FIVE, family="sentiment", epochs=10,
+            "sst5", "SST-5", "classification", ("text",), "label", FIVE, epochs=10,
             hub=("SetFit/sst5", "refs/convert/parquet", "default/{split}/0000.parquet"),
         ),
         Task(
-            "imdb", "IMDB", "classification", ("text",), "label", SENTIMENT, family="sentiment", epochs=10,
+            "imdb", "IMDB", "classification", ("text",), "label", SENTIMENT, epochs=10,
             splits={"validation": "test"},
             hub=(
                 "stanfordnlp/imdb", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31",
@@ -124,28 +123,28 @@ TASKS = {
             ),
         ),
         Task(
-            "snli", "SNLI", "classification", PAIR, "label", ENTAILMENT, family="entailment",
+            "snli", "SNLI", "classification", PAIR, "label", ENTAILMENT,
             hub=(
                 "stanfordnlp/snli", "cdb5c3d5eed6ead6e5a341c8e56e669bb666725b",
                 "plain_text/{split}-00000-of-00001.parquet",
             ),
         ),
         Task(
-            "mnli", "MNLI", "classification", PAIR, "label", ENTAILMENT, family="entailment",
+            "mnli", "MNLI", "classification", PAIR, "label", ENTAILMENT,
             splits={"validation": "validation_matched"}, hub=(*GLUE, "mnli/{split}-00000-of-00001.parquet"),
         ),
         # HANS is one set of 30,000 pairs, published as an evaluation set; "all of HANS" is that set.
         Task(
-            "hans", "HANS", "classification", PAIR, "label", ("entailment", "non-entailment"), family="entailment",
+            "hans", "HANS", "classification", PAIR, "label", ("entailment", "non-entailment"),
             splits={"train": "validation"},
             hub=("jhu-cogsci/hans", "refs/convert/parquet", "plain_text/{split}/0000.parquet"),
         ),
         Task(
-            "stsb", "STS-B", "regression", ("sentence1", "sentence2"), "score", metric="spearman", family="similarity",
+            "stsb", "STS-B", "regression", ("sentence1", "sentence2"), "score", metric="spearman",
             hub=(*GLUE, "stsb/{split}-00000-of-00001.parquet"), hub_columns={"label": "score"},
         ),
         Task(
-            "squad", "SQuAD", "span", ("question", "context"), "answer_text", metric="f1", family="question answering",
+            "squad", "SQuAD", "span", ("question", "context"), "answer_text", metric="f1",
             hub=(
                 "rajpurkar/squad", "7b6d24c440a36b6815f21b70d25016731768db1f",
                 "plain_text/{split}-00000-of-00001.parquet",
