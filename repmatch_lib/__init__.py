@@ -6,13 +6,23 @@ The names below are the public interface. They are imported when first used, so 
 from importlib import import_module
 
 _PUBLIC = {
-    "subspaces": ["lora_basis", "grassmann_similarity", "repmatch_score", "chance_scores", "shuffled_basis"],
+    "subspaces": [
+        "lora_basis",
+        "grassmann_similarity",
+        "repmatch_score",
+        "chance_scores",
+        "shuffled_basis",
+        "thin_basis",
+    ],
     "adapters": ["Adapter"],
     "comparison": ["Comparison", "repmatch"],
     "encoders": ["Encoder", "encoder"],
     "tasks": ["Task", "TASKS", "task"],
     "corpora": ["Corpus", "load"],
     "training": ["train_adapter"],
+    "scoring": ["Scoring"],
+    "instances": ["Updates", "instance_updates", "score_instances"],
+    "scores": ["Scores", "ScoreStore"],
     "store": ["Store"],
     "runs": ["Run", "adapter", "grid"],
     "statistics": ["Estimate", "jackknife"],

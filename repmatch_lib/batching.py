@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -18,35 +21,45 @@ if TYPE_CHECKING:
 
 # Batches are cut from this many, sorted by length: near-equal lengths in a batch, and still a shuffled order.
 POOL = 50
+CHUNK = 4096  # rows tokenised at once
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A corpus as the model reads it: unpadded sequences and targets, one a row, in the corpus' order."""
+    """A corpus as the model reads it: unpadded sequences and targets, one a row, in the corpus' order.
 
-    sequences: dict[str, list[list[int]]]
+    Attributes
+    ----------
+    tokens : dict of str to ndarray, shape (all tokens,)
+        The tokenizer's columns, the rows end to end: some bytes a token, however many rows there are.
+    starts : ndarray, shape (rows + 1,)
+        Where each row begins.
+    """
+
+    tokens: dict[str, np.ndarray]
+    starts: np.ndarray
     targets: dict[str, Tensor]
     padding: dict[str, int]
 
     def __len__(self) -> int:
-        return len(self.sequences["input_ids"])
+        return len(self.starts) - 1
 
     @property
     def lengths(self) -> np.ndarray:
         """Tokens of each row."""
-        return np.array([len(ids) for ids in self.sequences["input_ids"]])
+        return np.diff(self.starts)
 
     def collate(self, rows: Sequence[int], device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """One padded batch with its targets, ready for ``model(**batch)``."""
-        longest = max(len(self.sequences["input_ids"][row]) for row in rows)
+        rows = np.asarray(rows)
+        offsets = np.arange(self.lengths[rows].max())
+        there = offsets < self.lengths[rows][:, None]  # (rows, longest)
+        places = np.where(there, self.starts[rows][:, None] + offsets, 0)
         batch = {
-            name: torch.tensor(
-                [sequences[row] + [self.padding.get(name, 0)] * (longest - len(sequences[row])) for row in rows]
-            )
-            for name, sequences in self.sequences.items()
+            name: torch.from_numpy(np.where(there, flat[places], self.padding.get(name, 0)).astype(np.int64))
+            for name, flat in self.tokens.items()
         }
-        index = torch.as_tensor(rows)
-        batch |= {name: target[index] for name, target in self.targets.items()}
+        batch |= {name: target[torch.from_numpy(rows)] for name, target in self.targets.items()}
         return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
@@ -66,16 +79,28 @@ def encode(tokenizer: PreTrainedTokenizerBase, corpus: Corpus, max_length: int) 
     Encoded
         With ``labels``, or ``start_positions`` and ``end_positions``, as targets.
     """
-    table = corpus.table
-    texts = [table[c].to_pylist() for c in ("text", "text_pair") if c in table.column_names]
-    padding = {"input_ids": tokenizer.pad_token_id}
-    if corpus.task.kind == "span":
-        sequences, targets = _encode_spans(tokenizer, corpus, max_length)
+    table, kind = corpus.table, corpus.task.kind
+    chunks, spans = [], []
+    for start in range(0, len(table), CHUNK):
+        piece = table.slice(start, CHUNK)
+        if kind == "span":
+            sequences, positions = _encode_spans(tokenizer, piece, max_length)
+            spans += positions
+        else:
+            texts = [piece[c].to_pylist() for c in ("text", "text_pair") if c in piece.column_names]
+            sequences = dict(tokenizer(*texts, truncation=True, max_length=max_length))
+        lengths = [len(ids) for ids in sequences["input_ids"]]
+        flat = {name: np.fromiter(itertools.chain.from_iterable(rows), np.int32) for name, rows in sequences.items()}
+        chunks.append((lengths, flat))
+    if kind == "span":
+        first, last = (torch.tensor(column) for column in zip(*spans, strict=True))
+        targets = {"start_positions": first, "end_positions": last}
     else:
-        sequences = dict(tokenizer(*texts, truncation=True, max_length=max_length))
-        dtype = torch.long if corpus.task.kind == "classification" else torch.float32
+        dtype = torch.long if kind == "classification" else torch.float32
         targets = {"labels": torch.tensor(table["label"].to_pylist(), dtype=dtype)}
-    return Encoded(sequences, targets, padding)
+    lengths = np.concatenate([lengths for lengths, _ in chunks])
+    tokens = {name: np.concatenate([flat[name] for _, flat in chunks]) for name in chunks[0][1]}
+    return Encoded(tokens, np.concatenate([[0], lengths.cumsum()]), targets, {"input_ids": tokenizer.pad_token_id})
 
 
 def shuffled_batches(lengths: np.ndarray, size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -108,14 +133,51 @@ def within_budget(rows: np.ndarray, lengths: np.ndarray, tokens: int) -> Iterato
     yield rows[start:]
 
 
+def within_memory(
+    rows: np.ndarray, lengths: np.ndarray, tokens: int, compute: Callable[[np.ndarray], Any]
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """Compute rows, sorted by length, in pieces; after an out-of-memory go on with pieces of half the size.
+
+    Raises
+    ------
+    MemoryError
+        If a row does not fit even alone.
+    """
+    pieces = deque(within_budget(rows, lengths, tokens))
+    while pieces:
+        piece = pieces.popleft()
+        result = None
+        try:
+            result = compute(piece)
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            if len(piece) == 1:
+                raise MemoryError(
+                    f"row {piece[0]} of {lengths[piece[0]]} tokens does not fit into memory even alone: lower "
+                    "max_length, or use a smaller encoder or a larger device"
+                ) from error
+        if result is None:  # outside of the handler, which holds on to the failed pass' tensors
+            tokens = max(1, len(piece) // 2) * int(lengths[piece].max())
+            pieces = deque(within_budget(np.concatenate([piece, *pieces]), lengths, tokens))
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        else:
+            yield piece, result
+
+
+def _out_of_memory(error: Exception) -> bool:
+    texts = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(t in str(error).lower() for t in texts)
+
+
 def _encode_spans(
-    tokenizer: PreTrainedTokenizerBase, corpus: Corpus, max_length: int
-) -> tuple[dict[str, list[Any]], dict[str, Tensor]]:
+    tokenizer: PreTrainedTokenizerBase, table: pa.Table, max_length: int
+) -> tuple[dict[str, list[list[int]]], list[tuple[int, int]]]:
     """Questions and contexts; of an overlong context the first window that holds the whole answer.
 
     A row whose answer fits no window points at the first token, as unanswerable questions do.
     """
-    table = corpus.table
     questions, contexts, answers, starts = (
         table[c].to_pylist() for c in ("text", "text_pair", "label", "answer_start")
     )
@@ -148,8 +210,4 @@ def _encode_spans(
     order = [chosen[row] for row in range(len(table))]
     names = [n for n in windows if n not in ("overflow_to_sample_mapping", "offset_mapping")]
     sequences = {name: [windows[name][w] for w, _, _ in order] for name in names}
-    targets = {
-        "start_positions": torch.tensor([start for _, start, _ in order]),
-        "end_positions": torch.tensor([end for _, _, end in order]),
-    }
-    return sequences, targets
+    return sequences, [span for _, *span in order]

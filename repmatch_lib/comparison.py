@@ -90,7 +90,7 @@ def repmatch(
     ValueError
         If the adapters have different base models, layers or widths, lack the matrix, or hold no update.
     """
-    a, b = _adapter(a), _adapter(b)
+    a, b = as_adapter(a), as_adapter(b)
     if a.base_model and b.base_model and a.base_model != b.base_model and not same_base:
         raise ValueError(
             f"{a.name} adapts {a.base_model!r} but {b.name} adapts {b.base_model!r}; subspaces of different models "
@@ -106,19 +106,14 @@ def repmatch(
     if len(layers) != len(others):
         raise ValueError(f"{a.name} has {len(layers)} adapted layers, {b.name} has {len(others)}: different models")
     for one, other in zip(layers, others, strict=True):
-        if _index(one) != _index(other):
+        if layer_number(one) != layer_number(other):
             raise ValueError(f"different layers are adapted: {a.name} has {one} where {b.name} has {other}")
     if (A1.shape[-1], B1.shape[-2]) != (A2.shape[-1], B2.shape[-2]):
         raise ValueError(
             f"widths differ: {a.name} is {B1.shape[-2]}x{A1.shape[-1]}, {b.name} is {B2.shape[-2]}x{A2.shape[-1]}; "
             "they adapt different models"
         )
-    U, V = _basis(a, A1, B1, side), _basis(b, A2, B2, side)
-    for adapter, basis in ((a, U), (b, V)):
-        if untrained := [i + 1 for i, layer in enumerate(basis) if not layer.any()]:
-            raise ValueError(
-                f"{adapter.name} holds no update in layer {untrained[0]}: B is zero, as before training. Train it first"
-            )
+    U, V = trained_basis(a, A1, B1, side), trained_basis(b, A2, B2, side)
     grid = grassmann_similarity(U, V)
     scores = repmatch_score(grid)
     null = chance_scores(U.shape[-2], U.shape[-1], V.shape[-1], len(scores))
@@ -136,19 +131,32 @@ def repmatch(
     )
 
 
-def _basis(adapter: Adapter, A: Tensor, B: Tensor, side: Side) -> Tensor:
+def trained_basis(adapter: Adapter, A: Tensor, B: Tensor, side: Side) -> Tensor:
+    """`lora_basis` of every layer of an adapter.
+
+    Raises
+    ------
+    ValueError
+        If a factor is not finite or a layer holds no update.
+    """
     try:
-        return lora_basis(A, B, side)
+        basis = lora_basis(A, B, side)
     except ValueError as error:
         raise ValueError(f"{adapter.name}: {error}") from error
+    if untrained := [i + 1 for i, layer in enumerate(basis) if not layer.any()]:
+        raise ValueError(
+            f"{adapter.name} holds no update in layer {untrained[0]}: B is zero, as before training. Train it first"
+        )
+    return basis
 
 
-def _index(layer: str) -> str:
+def layer_number(layer: str) -> str:
     """A layer's number; what stands around it depends on the head that the encoder was loaded under."""
     return re.findall(r"\.(\d+)\.", layer)[-1]
 
 
-def _adapter(source: Adapter | str | Path | Any) -> Adapter:
+def as_adapter(source: Adapter | str | Path | Any) -> Adapter:
+    """An adapter, from a folder or a live model too."""
     if isinstance(source, Adapter):
         return source
     if isinstance(source, str | Path):

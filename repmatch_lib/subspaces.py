@@ -43,6 +43,7 @@ def lora_basis(A: Tensor, B: Tensor, side: Side = "left") -> Tensor:
         raise ValueError(f"side is {side!r}; it must be 'left' or 'right'")
     if A.ndim < 2 or B.ndim < 2 or A.shape[-2] != B.shape[-1]:
         raise ValueError(f"A must be (..., r, in) and B (..., out, r) of one rank r; got {_shape(A)} and {_shape(B)}")
+    factors = B
     A, B = A.detach().double(), B.detach().double()
     if not (A.isfinite().all() and B.isfinite().all()):
         raise ValueError("a LoRA factor holds NaN or infinity: the training that made it diverged")
@@ -50,8 +51,41 @@ def lora_basis(A: Tensor, B: Tensor, side: Side = "left") -> Tensor:
     Q_in, R_in = torch.linalg.qr(A.mT)
     U, S, Vh = torch.linalg.svd(R_out @ R_in.mT, full_matrices=False)
     basis = Q_out @ U if side == "left" else Q_in @ Vh.mT
-    tolerance = S[..., :1] * max(A.shape[-1], B.shape[-2]) * torch.finfo(S.dtype).eps
-    return basis * (tolerance < S).unsqueeze(-2)
+    return basis * _present(S, factors).unsqueeze(-2)
+
+
+def thin_basis(A: Tensor, B: Tensor, side: Side = "left") -> Tensor:
+    """`lora_basis` for very many updates of small rank: from r x r Gram matrices, without a QR of each.
+
+    With ``A A^T = Q D Q^T``, the left singular vectors of ``B A`` are those of ``M = B Q sqrt(D)``, an (out, r) matrix;
+    they are ``M V / sigma`` with ``V`` and ``sigma^2`` from the r x r matrix ``M^T M``. At rank 1 this is ``B / |B|``.
+    A Gram matrix squares the condition number, hence float64, in which float32 factors keep all they have.
+
+    Parameters
+    ----------
+    A : Tensor, shape (..., r, in)
+    B : Tensor, shape (..., out, r)
+        Leading dimensions broadcast: after one step all instances share ``A``.
+    side : {"left", "right"}
+
+    Returns
+    -------
+    Tensor, shape (..., out, r) or (..., in, r), float64
+        As `lora_basis`.
+    """
+    if side == "right":
+        return thin_basis(B.mT, A.mT)
+    factors = B
+    A, B = A.detach().double(), B.detach().double()
+    if A.shape[-2] == 1:
+        norm = B.norm(dim=-2, keepdim=True) * A.norm(dim=-1, keepdim=True)
+        return torch.where(norm > 0, B / B.norm(dim=-2, keepdim=True), 0.0)
+    D, Q = torch.linalg.eigh(A @ A.mT)
+    M = B @ (Q * D.clamp(min=0).sqrt().unsqueeze(-2))
+    squares, V = torch.linalg.eigh(M.mT @ M)
+    S, V = squares.clamp(min=0).sqrt().flip(-1), V.flip(-1)
+    there = _present(S, factors)
+    return M @ (V * torch.where(there, 1 / S, 0.0).unsqueeze(-2))
 
 
 def grassmann_similarity(U: Tensor, V: Tensor) -> Tensor:
@@ -145,6 +179,15 @@ def shuffled_basis(A: Tensor, B: Tensor, seed: int = 0, side: Side = "left") -> 
     )
     U, _, Vh = torch.linalg.svd(shuffled, full_matrices=False)
     return (U if side == "left" else Vh.mT)[..., : A.shape[-2]]
+
+
+def _present(S: Tensor, factors: Tensor) -> Tensor:
+    """Which directions the factors determine: to half of the digits of the type they were trained in, or better.
+
+    A singular value that is the square root of epsilon times the largest has a vector that rounding moves by as much.
+    """
+    eps = torch.finfo(torch.float64 if factors.dtype == torch.float64 else torch.float32).eps
+    return S > S.amax(-1, keepdim=True) * eps**0.5
 
 
 def _shape(x: Tensor) -> tuple[int, ...]:

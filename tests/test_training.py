@@ -126,7 +126,8 @@ def test_many_questions_keep_their_order(tiny: Tiny) -> None:
     corpus = rm.Corpus(rm.TASKS["squad"], "train", pa.concat_tables([p.table for p in parts]), "", "")
     tokenizer = tiny("bert").tokenizer()
     encoded = encode(tokenizer, corpus, 24)
-    columns = encoded.sequences["input_ids"], encoded.targets["start_positions"], encoded.targets["end_positions"]
+    ids = [encoded.collate([row])["input_ids"][0] for row in range(len(encoded))]
+    columns = ids, encoded.targets["start_positions"], encoded.targets["end_positions"]
     found = [tokenizer.convert_ids_to_tokens(ids[start : end + 1]) for ids, start, end in zip(*columns, strict=True)]
     assert found == [["w55"], ["w0"], ["w0"], ["w29"], ["w30"]]
 

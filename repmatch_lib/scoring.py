@@ -1,0 +1,262 @@
+"""A model, rows, settings and a target that fit together, checked before anything is computed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from repmatch_lib.adapters import MODULES, Adapter
+from repmatch_lib.batching import Encoded, encode, within_memory
+from repmatch_lib.comparison import layer_number, trained_basis
+from repmatch_lib.corpora import Corpus
+from repmatch_lib.encoders import Encoder
+from repmatch_lib.models import frozen_model, lora_model
+from repmatch_lib.store import code_version, key
+from repmatch_lib.subspaces import Side, grassmann_similarity, repmatch_score, thin_basis
+from repmatch_lib.training import resolve_device, resolve_precision
+from repmatch_lib.updates import AdamW, InstanceModel
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+TOKENS = {"cpu": 1024, "cuda": 65536}  # padded tokens in one pass; more falls out of a processor's cache
+CODE = ("batching", "models", "readout", "scoring", "subspaces", "updates")
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Scoring:
+    """How instances are trained and compared.
+
+    Attributes
+    ----------
+    steps : int
+        AdamW steps of each instance alone, with a batch of one. The authors' released script takes one.
+    lr, weight_decay, eps : float
+        AdamW's.
+    side : {"left", "right"}
+        Which singular vectors to compare; see `lora_basis`.
+    modules : tuple of str
+        Attention matrices to adapt and compare; of a ready PEFT model, those to compare.
+    rank, seed : int
+        LoRA's, where an encoder is given; the rank is the target's if not given.
+    head_seed : int, optional
+        Of the frozen head, where an encoder is given: the target's own if not given.
+    max_length : int
+        Longest sequence in tokens.
+    dropout : bool
+        Train with the encoder's dropout. Off at the instance level: it drowns what one step learns.
+    precision : {"auto", "float32", "bf16"}
+        As for `train_adapter`.
+    """
+
+    steps: Annotated[int, Field(ge=1)] = 1
+    lr: Positive = 1e-3
+    side: Side = "left"
+    modules: tuple[str, ...] = ("value",)
+    rank: Annotated[int, Field(ge=1)] | None = None
+    seed: int = 0
+    head_seed: int | None = None
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    eps: Positive = 1e-8
+    max_length: Annotated[int, Field(ge=8)] = 256
+    dropout: bool = False
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+
+
+class Job:
+    """A model, rows and settings that fit together, and the target's subspaces where there is one."""
+
+    def __init__(
+        self,
+        model: Encoder | PeftModel,
+        data: Corpus,
+        scoring: Scoring,
+        device: str,
+        tokens: int | None,
+        tokenizer: PreTrainedTokenizerBase | None,
+        target: Adapter | None = None,
+        same_base: bool = False,
+    ) -> None:
+        trained = target.provenance.get("training", {}) if target else {}
+        if isinstance(model, Encoder):
+            device, tokenizer, name = resolve_device(device), tokenizer or model.tokenizer(), model.base_model
+            head_seed = trained.get("head_seed", 0) if scoring.head_seed is None else scoring.head_seed
+            rank = scoring.rank or trained.get("rank") or (target.config.get("r") if target else None) or 1
+            scoring = replace(scoring, rank=rank, head_seed=head_seed)
+            base = frozen_model(model, data.task.kind, data.task.outputs, head_seed)
+            peft_model = lora_model(base, rank, scoring.modules, scoring.seed).to(device).train(scoring.dropout)
+            fingerprint = model.fingerprint
+        else:
+            peft_model, device, name = model, str(model.device), model.get_base_model().name_or_path
+            tokenizer = tokenizer or _tokenizer(name)
+            fingerprint = _fingerprint(model)
+        if target and not same_base:
+            _check_base(target, model, name)
+        scoring = replace(scoring, precision=resolve_precision(scoring.precision, device))
+        _check_dropout(peft_model, scoring.dropout)
+        _check_length(peft_model, scoring.max_length)
+        self.data, self.scoring = data, scoring
+        self.tokens = tokens or TOKENS[torch.device(device).type]
+        optimizer = AdamW(scoring.lr, scoring.weight_decay, scoring.eps)
+        self.engine = InstanceModel(peft_model, data.task.kind, optimizer, scoring.precision)
+        self.places = {module: self._places(module) for module in scoring.modules}
+        self.bases = {module: self._basis(target, module) for module in scoring.modules if target}
+        self.encoded = _encode(tokenizer, data, scoring.max_length)
+        self.made_of = {
+            "model": name, "weights": fingerprint, "data": data.fingerprint, "task": data.task.name,
+            "ids": key(ids=data.table["id"].to_pylist()), "target": _digest(self.bases), "code": code_version(CODE),
+            **asdict(scoring),
+        }  # fmt: skip
+
+    def probe(self) -> dict[str, Tensor]:
+        """A few rows of different lengths, to try shortcuts on."""
+        order = np.argsort(self.encoded.lengths, kind="stable")
+        return self.encoded.collate(order[np.linspace(0, len(order) // 2, 3).astype(int)], self.engine.device)
+
+    def updates(self, rows: np.ndarray, bar: tqdm) -> Iterator[tuple[np.ndarray, tuple[Any, ...]]]:
+        """Pieces of the rows, with their losses and factors by module."""
+
+        def compute(piece: np.ndarray) -> tuple[Any, ...]:
+            batch = self.encoded.collate(piece, self.engine.device)
+            losses, A, B = self.engine.update(batch, self.scoring.steps)
+            if not (losses.isfinite().all() and all(x.isfinite().all() for x in (*A, *B))):
+                raise FloatingPointError(
+                    f"an update of rows {[self.data.table['id'][int(row)].as_py() for row in piece[:3]]} … is not "
+                    f"finite: lower lr (now {self.scoring.lr}), or use precision='float32'"
+                )
+            by_module = [
+                {
+                    m: torch.stack([x[p].expand(len(piece), -1, -1) for p in places], 1)
+                    for m, places in self.places.items()
+                }
+                for x in (A, B)
+            ]
+            return losses.cpu(), *by_module
+
+        for piece, result in within_memory(rows, self.encoded.lengths, self.tokens, compute):
+            yield piece, result
+            bar.update(len(piece))
+
+    def score(self, rows: np.ndarray, bar: tqdm) -> pa.Table:
+        """One block's table."""
+        parts = []
+        for piece, (losses, A, B) in self.updates(rows, bar):
+            layers = [self._layer_scores(module, A[module], B[module]) for module in self.scoring.modules]
+            parts.append(np.column_stack([piece, losses, *(x.cpu() for x in layers)]))
+        values = np.concatenate(parts)
+        rows = values[:, 0].astype(np.int64)
+        names = [
+            f"layer_{k}" if len(self.places) == 1 else f"{module}_layer_{k}"
+            for module, places in self.places.items()
+            for k in range(len(places))
+        ]
+        taken = self.data.table.take(rows)
+        columns = {"row": rows, "id": taken["id"], "label": taken["label"], "loss": values[:, 1]}
+        columns |= dict(zip(names, values[:, 2:].T, strict=True)) | {"score": values[:, 2:].mean(1)}
+        return pa.table(columns)
+
+    def _layer_scores(self, module: str, A: Tensor, B: Tensor) -> Tensor:
+        basis = thin_basis(A, B, self.scoring.side)  # (n, L, width, r)
+        return repmatch_score(grassmann_similarity(basis, self.bases[module]))
+
+    def _places(self, module: str) -> list[int]:
+        ends = tuple(f".{end}" for end in MODULES.get(module, (module,)))
+        places = [k for k, matrix in enumerate(self.engine.matrices) if f".{matrix.name}".endswith(ends)]
+        if not places:
+            there = sorted({matrix.name.rpartition(".")[2] for matrix in self.engine.matrices})
+            raise ValueError(f"the model has no LoRA on {module!r}; it has it on {', '.join(there)}")
+        return places
+
+    def _basis(self, target: Adapter, module: str) -> Tensor:
+        layers, A, B = target.factors(module)
+        places = self.places[module]
+        mine = [layer_number(f".{self.engine.matrices[p].name}.") for p in places]
+        if mine != [layer_number(layer + ".") for layer in layers]:
+            raise ValueError(
+                f"the target {target.name} adapts {module!r} in {len(layers)} layers, the model in {len(mine)}, or in "
+                "others: adapt the same layers"
+            )
+        basis = trained_basis(target, A, B, self.scoring.side).to(self.engine.device)
+        linear = self.engine.matrices[places[0]].linear.weight
+        width = linear.shape[0 if self.scoring.side == "left" else 1]
+        if basis.shape[-2] != width:
+            raise ValueError(
+                f"the target {target.name} is {basis.shape[-2]} wide, the model's {module!r} {width}: another encoder"
+            )
+        return basis
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, data: Corpus, max_length: int) -> Encoded:
+    encoded = encode(tokenizer, data, max_length)
+    special = tokenizer.num_special_tokens_to_add(pair="text_pair" in data.table.column_names)
+    if len(empty := np.flatnonzero(encoded.lengths <= special)):
+        raise ValueError(
+            f"{data.title}, row with id {data.table['id'][int(empty[0])].as_py()!r}: the text has no tokens for this "
+            f"encoder, and {len(empty) - 1} more rows have none; fill them in or drop them"
+        )
+    return encoded
+
+
+def _check_base(target: Adapter, model: Encoder | PeftModel, name: str) -> None:
+    """By the hash of the weights where both are known, else by the base models' names."""
+    weights = target.provenance.get("encoder", {}).get("weights_sha256")
+    hashed = isinstance(model, Encoder) and weights
+    if (weights != model.sha256) if hashed else (target.base_model and name and target.base_model != name):
+        raise ValueError(
+            f"the target {target.name} adapts {target.base_model!r}{f' ({weights[:12]}…)' if weights else ''}, but the "
+            f"instances are to be trained on {name!r}: train the target on this encoder, or say same_base=True "
+            "(--same-base) if these are two copies of one model"
+        )
+
+
+def _check_dropout(model: nn.Module, wanted: bool) -> None:
+    active = [name for name, m in model.named_modules() if isinstance(m, nn.Dropout) and m.p > 0 and m.training]
+    if active and not wanted:
+        raise ValueError(
+            f"dropout is active in the model ({active[0]} and {len(active) - 1} more): call model.eval(), or say "
+            "dropout=True if the instances are to be trained with it"
+        )
+
+
+def _check_length(model: PeftModel, max_length: int) -> None:
+    positions = getattr(model.get_base_model().config, "max_position_embeddings", None) or max_length
+    if max_length > positions:
+        raise ValueError(f"max_length {max_length} is above what the model reads: give at most {positions}")
+
+
+def _tokenizer(name: str) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the model's tokenizer cannot be loaded by its name {name!r}: give tokenizer=") from error
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer
+
+
+def _fingerprint(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _digest(bases: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for module, basis in bases.items():
+        digest.update(module.encode() + basis.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
