@@ -7,11 +7,15 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 from repmatch_lib import runner
 from repmatch_lib.runs import CODE
+from repmatch_lib.scoring import CODE as SCORING_CODE
 from repmatch_lib.store import code_version
 
 PROFILE = config.get("profile", "mini")
 STORE = Path(os.environ["REPMATCH_STORE"])
 EXECUTED = "book/executed"
+
+# A corpus scored in parts: --config score="--task sst2 --target adapter/" out=scores shards=16, target "scores".
+SCORES, SHARDS = config.get("out", "scores"), int(config.get("shards", 4))
 
 # A chapter: its notebook, and the notebooks whose records it reads.
 CHAPTERS = {"seed_robustness": [], "dataset_heatmaps": [], "ledger": ["seed_robustness", "dataset_heatmaps"]}
@@ -62,6 +66,26 @@ rule adapter:
     threads: 1
     shell:
         "repmatch train {params.request:q} --out {output} --threads {threads}"
+
+
+rule shard:
+    output:
+        touch(f"{SCORES}/shard-{{k}}-of-{SHARDS}.done"),
+    params:
+        options=config.get("score", ""),
+        code=code_version(SCORING_CODE),
+    threads: 1
+    shell:
+        f"repmatch score {{params.options}} --out {SCORES} --shard {{wildcards.k}}/{SHARDS} --threads {{threads}}"
+
+
+rule scores:
+    input:
+        [f"{SCORES}/shard-{k}-of-{SHARDS}.done" for k in range(1, SHARDS + 1)],
+    output:
+        f"{SCORES}/scores.parquet",
+    shell:
+        f"repmatch gather {SCORES}"
 
 
 rule notebook:

@@ -88,6 +88,65 @@ def train(
 
 
 @app.command()
+def score(
+    task: Annotated[str, typer.Option(help="A task's name, such as sst2, or a CSV, JSONL or Parquet file")],
+    target: Annotated[Path, typer.Option(help="Folder of the LoRA adapter to compare with")],
+    out: Annotated[Path, typer.Option(help="Folder for the scores; what is there already is not done again")],
+    shard: Annotated[str, typer.Option(help="Do only a part, such as 3/16")] = "1/1",
+    encoder: Annotated[
+        Optional[str], typer.Option(help="Name, folder or hub id; the target's own if not given")
+    ] = None,
+    source: Annotated[str, typer.Option(help="mini, local, hub or auto")] = "auto",
+    split: Annotated[str, typer.Option(help="Of the task: train or validation")] = "train",
+    rows: Annotated[Optional[int], typer.Option(help="A sample of so many rows; all if not given")] = None,
+    sample_seed: Annotated[int, typer.Option(help="Of the sample")] = 0,
+    steps: Annotated[int, typer.Option(help="AdamW steps of each instance")] = 1,
+    lr: Annotated[float, typer.Option(help="AdamW's learning rate")] = 1e-3,
+    side: Annotated[str, typer.Option(help="left or right singular vectors")] = "left",
+    module: Annotated[Optional[list[str]], typer.Option(help="query, key, value or output; repeat for several")] = None,
+    rank: Annotated[Optional[int], typer.Option(help="Of the instances' updates; the target's if not given")] = None,
+    seed: Annotated[int, typer.Option(help="Of the LoRA start")] = 0,
+    head_seed: Annotated[Optional[int], typer.Option(help="Of the frozen head; the target's if not given")] = None,
+    max_length: Annotated[int, typer.Option(help="Longest sequence in tokens")] = 256,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bf16")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    same_base: Annotated[bool, typer.Option(help="Two copies of one base model under different names")] = False,
+    threads: Annotated[Optional[int], typer.Option(help="Processor threads")] = None,
+) -> None:
+    """Score every instance of a task against an adapter; stop it at any moment, and start it again."""
+    import torch
+
+    import repmatch_lib as rm
+
+    if threads:
+        torch.set_num_threads(threads)
+    adapter = rm.Adapter.load(target)
+    name = encoder or adapter.provenance.get("encoder", {}).get("name") or adapter.base_model
+    data = rm.load(rm.task(task), split=split, source=source, rows=rows, seed=sample_seed)
+    scores = rm.score_instances(
+        rm.encoder(name), data, adapter, steps, lr, side, tuple(module or ("value",)), out=out, shard=_part(shard),
+        device=device, same_base=same_base, rank=rank, seed=seed, head_seed=head_seed, max_length=max_length,
+        precision=precision,
+    )  # fmt: skip
+    if scores is None:
+        console.print(f"Shard {shard} is done; other parts of {out} are missing")
+    else:
+        console.print(
+            f"{len(scores)} instances scored, mean {scores.to_pandas().score.mean():.4f}: {out / 'scores.parquet'}"
+        )
+
+
+@app.command()
+def gather(
+    folder: Annotated[Path, typer.Argument(help="Folder that 'repmatch score --out' wrote")],
+) -> None:
+    """Join a folder's parts into scores.parquet, in the data's order; refuses if any is missing."""
+    from repmatch_lib.scores import GATHERED, ScoreStore
+
+    console.print(f"{len(ScoreStore.open(folder).gather())} instances: {folder / GATHERED}")
+
+
+@app.command()
 def keep(
     names: Annotated[list[str], typer.Argument(help="Notebooks whose records to keep")],
     build: Annotated[Path, typer.Option(help="Folder of the build's records")] = Path("book/executed"),
@@ -104,9 +163,16 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=errors)])
     try:
         app()
-    except (ValueError, TypeError, OSError, FloatingPointError, RuntimeError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
         errors.print(f"[bold red]error:[/] {_escape(_message(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
+
+
+def _part(text: str) -> tuple[int, int]:
+    k, slash, n = text.partition("/")
+    if not (slash and k.isdigit() and n.isdigit()):
+        raise ValueError(f"--shard {text!r}: write k/n, such as 3/16")
+    return int(k), int(n)
 
 
 def _message(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
-BLOCK = 2048  # rows that are computed, written and, after a stop, lost together
+BLOCK = 1024  # rows that are computed, written and, after a stop, lost together
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,15 @@ class Updates:
     A : dict of str to Tensor, shape (n, L, r, in)
     B : dict of str to Tensor, shape (n, L, out, r)
         One of each for every compared module.
+    provenance : dict
+        Encoder, corpus, settings and seconds, as a trained adapter has.
     """
 
     ids: list[Any]
     losses: Tensor
     A: dict[str, Tensor]
     B: dict[str, Tensor]
+    provenance: dict[str, Any]
 
     def basis(self, module: str = "value", side: Side = "left") -> Tensor:
         """Singular vectors of every instance's update, shape (n, L, width, r), float64."""
@@ -145,17 +149,19 @@ def instance_updates(
     model, data, device, tokens, tokenizer, progress, **settings
         As for `score_instances`.
     """
+    started = time.perf_counter()
     job = Job(model, data, Scoring(**settings), device, tokens, tokenizer)
     order = np.argsort(job.encoded.lengths, kind="stable")
     with job.engine.ready(job.probe()), _progress(data.title, len(order), progress) as bar:
         rows, parts = zip(*job.updates(order, bar), strict=True)
     back = np.argsort(np.concatenate(rows))
     losses = torch.cat([part[0] for part in parts])[back]
-    factors = [
+    A, B = (
         {module: torch.cat([part[which][module] for part in parts])[back] for module in job.scoring.modules}
         for which in (1, 2)
-    ]
-    return Updates(data.table["id"].to_pylist(), losses, *factors)
+    )
+    provenance = job.provenance | {"measured": {"seconds": round(time.perf_counter() - started, 2)}}
+    return Updates(data.table["id"].to_pylist(), losses, A, B, provenance)
 
 
 def _progress(title: str, rows: int, show: bool) -> tqdm:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -17,6 +17,9 @@ from repmatch_lib.adapters import Adapter
 from repmatch_lib.runs import Run
 from repmatch_lib.statistics import Estimate
 from repmatch_lib.store import provenance, write_atomically
+
+if TYPE_CHECKING:
+    from repmatch_lib.instances import Updates
 
 
 @dataclass(frozen=True)
@@ -50,25 +53,27 @@ class Record:
     def of(
         cls,
         experiment: str,
-        adapters: Mapping[Run, Adapter],
+        made: Mapping[Run, Adapter] | Sequence[Updates],
         estimates: Mapping[str, Estimate],
         rows: pd.DataFrame,
     ) -> Record:
-        """A record of an experiment on adapters, with their provenance."""
-        made = [adapter.provenance for adapter in adapters.values()]
+        """A record of an experiment on adapters, or on instances' updates, with their provenance."""
+        of_runs = isinstance(made, Mapping)
+        origins = [one.provenance for one in (made.values() if of_runs else made)]
+        asked = [dataclasses.asdict(run) for run in made] if of_runs else [o["training"] | o["corpus"] for o in origins]
         return cls(
             experiment,
-            _common([dataclasses.asdict(run) for run in adapters]),
+            _common(asked),
             dict(estimates),
             json.loads(rows.to_json(orient="records", double_precision=12)),
             {
-                "encoder": made[0]["encoder"],
-                "corpora": _distinct(m["corpus"] for m in made),
-                "training": _common([m["training"] for m in made]),
-                "trained_with": _distinct(m["software"] for m in made),
+                "encoder": origins[0]["encoder"],
+                "corpora": _distinct(m["corpus"] for m in origins),
+                "training": _common([m["training"] for m in origins]),
+                "trained_with": _distinct(m["software"] for m in origins),
                 "software": provenance(),
             },
-            {"training_seconds": round(sum(m["measured"]["seconds"] for m in made), 1)},
+            {"training_seconds": round(sum(m["measured"]["seconds"] for m in origins), 1)},
         )
 
     @property

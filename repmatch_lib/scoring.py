@@ -21,7 +21,7 @@ from repmatch_lib.comparison import layer_number, trained_basis
 from repmatch_lib.corpora import Corpus
 from repmatch_lib.encoders import Encoder
 from repmatch_lib.models import frozen_model, lora_model
-from repmatch_lib.store import code_version, key
+from repmatch_lib.store import code_version, key, provenance
 from repmatch_lib.subspaces import Side, grassmann_similarity, repmatch_score, thin_basis
 from repmatch_lib.training import resolve_device, resolve_precision
 from repmatch_lib.updates import AdamW, InstanceModel
@@ -115,6 +115,17 @@ class Job:
         self.places = {module: self._places(module) for module in scoring.modules}
         self.bases = {module: self._basis(target, module) for module in scoring.modules if target}
         self.encoded = _encode(tokenizer, data, scoring.max_length)
+        self.provenance = {
+            "encoder": {"name": getattr(model, "name", name), "weights_sha256": getattr(model, "sha256", fingerprint)},
+            "corpus": {
+                "task": data.task.name,
+                "rows": len(data),
+                "source": data.source,
+                "fingerprint": data.fingerprint,
+            },
+            "training": asdict(scoring) | {"device": device, "threads": torch.get_num_threads()},
+            "software": provenance(),
+        }
         self.made_of = {
             "model": name, "weights": fingerprint, "data": data.fingerprint, "task": data.task.name,
             "ids": key(ids=data.table["id"].to_pylist()), "target": _digest(self.bases), "code": code_version(CODE),
