@@ -171,13 +171,14 @@ def recorded_with(folder: str | Path | None = None) -> Markdown:
     rows = []
     for record in records(folder or project_file("data/recorded")).values():
         made, trained = record.provenance, record.provenance["training"]
+        long = "epochs" if "epochs" in trained else "steps"
         sources = sorted({corpus["source"].partition(":")[0] for corpus in made["corpora"]})
         rows.append(
             {
                 "experiment": _chapter(record.experiment, record.experiment), "encoder": made["encoder"]["name"],
                 "weights (SHA-256)": f"`{made['encoder']['weights_sha256'][:12]}…`", "corpora": ", ".join(sources),
                 "rows": _listed(record.parameters["rows"]), "rank": _listed(trained["rank"]),
-                "learning rate": _listed(trained["lr"]), "epochs or steps": _listed(trained.get("epochs", trained.get("steps"))),
+                "learning rate": _listed(trained["lr"]), "training length": f"{_listed(trained[long])} {long}",
                 "precision": _listed(trained["precision"]), "device": _listed(trained["device"]),
                 "training": f"{record.measured['training_seconds'] / 60:.0f} min",
             }
