@@ -18,7 +18,12 @@ EXECUTED = "book/executed"
 SCORES, SHARDS = config.get("out", "scores"), int(config.get("shards", 4))
 
 # A chapter: its notebook, and the notebooks whose records it reads.
-CHAPTERS = {"seed_robustness": [], "dataset_heatmaps": [], "ledger": ["seed_robustness", "dataset_heatmaps"]}
+CHAPTERS = {
+    "seed_robustness": [],
+    "instance_robustness": [],
+    "dataset_heatmaps": [],
+    "ledger": ["seed_robustness", "instance_robustness", "dataset_heatmaps"],
+}
 
 VALUES = {name: runner.settings(f"notebooks/{name}.ipynb", PROFILE) for name in CHAPTERS}
 RUNS = {name: {run.id: run for run in runner.plan(f"notebooks/{name}.ipynb", VALUES[name])} for name in CHAPTERS}
