@@ -1,5 +1,6 @@
 # make book   install everything into .venv, run the pipeline, print the page to open
 # make test   lint, unit and property tests, every notebook, the book with warnings as errors
+# make bench  the instance engine against the loops that it replaces
 # make run NB=seed_robustness P="rank=8 seeds=[3,4]"   one notebook with other parameters
 
 PROFILE ?= mini
@@ -15,7 +16,7 @@ VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --quiet host reason rules --config profile=$(PROFILE) --
 
-.PHONY: install book test run record lint serve clean
+.PHONY: install book test run bench record lint serve clean
 
 book: $(VENV)/.installed
 	@$(SNAKEMAKE) book
@@ -43,6 +44,10 @@ lint: $(VENV)/.installed
 
 run: $(VENV)/.installed
 	@repmatch run $(NB) $(P) --profile $(PROFILE)
+
+# Time the instance engine; leave the machine alone for the half hour that it takes.
+bench: $(VENV)/.installed
+	@python benchmarks/instances.py $(B)
 
 # Keep a laptop build's records as the recorded results.
 record: $(VENV)/.installed

@@ -38,7 +38,7 @@ def trained(name):
 def read_by(name):
     """The records that a notebook reads: this build's and the recorded ones."""
     build = [f"{EXECUTED}/{other}.ipynb" for other in CHAPTERS[name]]
-    return build + sorted(Path("data/recorded").glob("*.json")) if build else []
+    return build + sorted(Path("data/recorded").glob("*.json" if build else f"{name}.json"))
 
 
 rule book:

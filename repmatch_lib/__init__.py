@@ -24,11 +24,12 @@ _PUBLIC = {
     "instances": ["Updates", "instance_updates", "score_instances"],
     "scores": ["Scores", "ScoreStore"],
     "store": ["Store"],
+    "costs": ["instance_flops", "projected_hours"],
     "runs": ["Run", "adapter", "grid"],
     "statistics": ["Estimate", "jackknife"],
     "records": ["Record"],
     "published": ["published", "claims", "ledger", "recorded", "recorded_with", "rules", "three_columns"],
-    "figures": ["estimates_figure", "grid_panels", "layer_profile", "matrix"],
+    "figures": ["estimates_figure", "grid_panels", "layer_profile", "matrix", "times_figure"],
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = sorted(_WHERE)

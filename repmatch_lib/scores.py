@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,14 +185,14 @@ def _meta(folder: Path) -> dict[str, Any]:
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
-        with temporary.open("wb") as stream:
+        with os.fdopen(handle, "wb") as stream:
             pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
             stream.flush()
             os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise

@@ -128,7 +128,8 @@ class Job:
         }
         self.made_of = {
             "model": name, "weights": fingerprint, "data": data.fingerprint, "task": data.task.name,
-            "ids": key(ids=data.table["id"].to_pylist()), "target": _digest(self.bases), "code": code_version(CODE),
+            "ids": key(ids=data.table["id"].to_pylist()), "code": code_version(CODE),
+            "target": _digest(target, scoring.modules) if target else None,
             **asdict(scoring),
         }  # fmt: skip
 
@@ -266,8 +267,10 @@ def _fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _digest(bases: dict[str, Tensor]) -> str:
+def _digest(target: Adapter, modules: tuple[str, ...]) -> str:
+    """Of the factors and not of their bases, which differ in the last digit between processors."""
     digest = hashlib.sha256()
-    for module, basis in bases.items():
-        digest.update(module.encode() + basis.cpu().contiguous().numpy().tobytes())
+    for module in modules:
+        _, A, B = target.factors(module)
+        digest.update(module.encode() + A.float().numpy().tobytes() + B.float().numpy().tobytes())
     return digest.hexdigest()

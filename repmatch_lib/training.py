@@ -113,7 +113,15 @@ def train_adapter(
 
 
 def resolve_device(device: str) -> str:
-    """``"auto"`` as ``"cuda"`` or ``"cpu"``."""
+    """``"auto"`` as ``"cuda"`` or ``"cpu"``.
+
+    Raises
+    ------
+    ValueError
+        If CUDA is asked for and there is none.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r}: PyTorch finds no CUDA device here; give 'cpu' or 'auto'")
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -120,7 +120,8 @@ def test_verdicts_follow_the_interval(rule: dict, interval: tuple[float, float],
 def test_recorded_results_are_real_and_whole() -> None:
     for record in published.records(ROOT / "data/recorded").values():
         assert {c["source"].partition(":")[0] for c in record.provenance["corpora"]} <= {"local", "hub"}
-        assert all(c["rows"] >= 4000 for c in record.provenance["corpora"])
+        least = 4000 if "epochs" in record.provenance["training"] else 50  # single instances have no epochs
+        assert all(c["rows"] >= least for c in record.provenance["corpora"])
         assert {"encoder", "corpora", "training", "trained_with", "software"} <= record.provenance.keys()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -80,7 +79,13 @@ def random_adapter(encoder: rm.Encoder, kind: str, modules: tuple[str, ...], ran
 @pytest.mark.parametrize("kind", ["classification", "regression", "span"])
 @pytest.mark.parametrize(
     ("steps", "rank", "modules"),
-    [(1, 1, ("value",)), (1, 4, ("query", "value")), (3, 4, ("value",)), (3, 1, ("query", "value")), (10, 4, ("value",))],
+    [
+        (1, 1, ("value",)),
+        (1, 4, ("query", "value")),
+        (3, 4, ("value",)),
+        (3, 1, ("query", "value")),
+        (10, 4, ("value",)),
+    ],
 )
 def test_scores_are_those_of_one_at_a_time(
     tiny: Tiny, corpora: dict[str, rm.Corpus], family: str, kind: str, steps: int, rank: int, modules: tuple[str, ...]
