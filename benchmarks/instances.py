@@ -163,7 +163,7 @@ def main(
 ) -> None:
     """Time everything, print the table, write the record."""
     logging.set_verbosity_error()
-    started = time.perf_counter()
+    started, software = time.perf_counter(), provenance()
     data = rm.load(rm.task("sst2"), source="local" if os.environ.get("REPMATCH_DATA") else "mini")
     settings = {"rank": [1, 4], "steps": [1, 10], "precision": ["float32", "bf16"]}
     with tempfile.TemporaryDirectory() as folder:
@@ -178,7 +178,7 @@ def main(
         "encoder": {"name": "minilm", "weights_sha256": rm.encoder("minilm").sha256},
         "corpora": [{"task": "sst2", "rows": len(data), "source": data.source, "fingerprint": data.fingerprint}],
         "training": settings | {"lr": 1e-3, "device": "cpu", "threads": torch.get_num_threads()},
-        "software": provenance(),
+        "software": software,
     }
     timed = [sizes[1]["batched"] for sizes, _ in SIZES.values()]
     measured = {"training_seconds": round(time.perf_counter() - started, 1)}
