@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -103,7 +104,7 @@ class Bench:
 
     def engine(self, rows: np.ndarray) -> Iterator[None]:
         """Updates, bases and scores of all rows."""
-        with self.job.engine.ready(self.job.probe()):
+        with self.job.ready():
             yield
             self.job.score(rows, tqdm(disable=True))
 
@@ -137,6 +138,7 @@ class Bench:
         next(running, None)
         return (time.perf_counter() - started) / len(rows) * 1e3
 
+    @lru_cache  # noqa: B019
     def _model(self, modules: tuple[str, ...], attention: str) -> Any:
         model = frozen_model(self.encoder, "classification", 2)
         model.set_attn_implementation(attention)

@@ -129,11 +129,10 @@ def score(
         precision=precision,
     )  # fmt: skip
     if scores is None:
-        console.print(f"Shard {shard} is done; other parts of {out} are missing")
+        console.print(f"Shard {shard} is done; other parts of {out} are missing", soft_wrap=True)
     else:
-        console.print(
-            f"{len(scores)} instances scored, mean {scores.to_pandas().score.mean():.4f}: {out / 'scores.parquet'}"
-        )
+        mean = scores.to_pandas().score.mean()
+        console.print(f"{len(scores)} instances scored, mean {mean:.4f}: {out / 'scores.parquet'}", soft_wrap=True)
 
 
 @app.command()
@@ -143,7 +142,7 @@ def gather(
     """Join a folder's parts into scores.parquet, in the data's order; refuses if any is missing."""
     from repmatch_lib.scores import GATHERED, ScoreStore
 
-    console.print(f"{len(ScoreStore.open(folder).gather())} instances: {folder / GATHERED}")
+    console.print(f"{len(ScoreStore.open(folder).gather())} instances: {folder / GATHERED}", soft_wrap=True)
 
 
 @app.command()

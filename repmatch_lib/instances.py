@@ -56,6 +56,7 @@ class Updates:
         return thin_basis(self.A[module], self.B[module], side)
 
 
+@torch.random.fork_rng()
 def score_instances(
     model: Encoder | PeftModel,
     data: Corpus,
@@ -119,11 +120,11 @@ def score_instances(
     job = Job(model, data, scoring, device, tokens, tokenizer, as_adapter(target), same_base)
     order = np.argsort(job.encoded.lengths, kind="stable")
     blocks = np.array_split(order, math.ceil(len(order) / BLOCK))
-    made_of = job.made_of | {"rows": len(data), "blocks": len(blocks)}
+    made_of = job.made_of | {"rows": len(data), "blocks": len(blocks), "columns": ["row", *job.columns]}
     store = ScoreStore(out, made_of) if out else None
     todo = [b for b in range(k - 1, len(blocks), n) if not (store and store.done(b))]
     tables = []
-    with job.engine.ready(job.probe()), _progress(data.title, sum(len(blocks[b]) for b in todo), progress) as bar:
+    with job.ready(), _progress(data.title, sum(len(blocks[b]) for b in todo), progress and todo) as bar:
         for b in store.claim(todo) if store else todo:
             table = job.score(blocks[b], bar)
             store.put(b, table) if store else tables.append(table)
@@ -132,6 +133,7 @@ def score_instances(
     return Scores(pa.concat_tables(tables).sort_by("row").drop_columns("row"), made_of)
 
 
+@torch.random.fork_rng()
 def instance_updates(
     model: Encoder | PeftModel,
     data: Corpus,
@@ -152,7 +154,7 @@ def instance_updates(
     started = time.perf_counter()
     job = Job(model, data, Scoring(**settings), device, tokens, tokenizer)
     order = np.argsort(job.encoded.lengths, kind="stable")
-    with job.engine.ready(job.probe()), _progress(data.title, len(order), progress) as bar:
+    with job.ready(), _progress(data.title, len(order), progress) as bar:
         rows, parts = zip(*job.updates(order, bar), strict=True)
     back = np.argsort(np.concatenate(rows))
     losses = torch.cat([part[0] for part in parts])[back]

@@ -65,28 +65,28 @@ AttentionMaskInterface.register("repmatch", eager_mask)
 
 
 @contextmanager
-def lean(block: nn.Module, read: Read, mask: Tensor) -> Iterator[None]:
+def lean(block: nn.Module, rows: Tensor | None, tokens: int) -> Iterator[None]:
     """Compute the last block for the rows that are read, within this context.
 
     Parameters
     ----------
     block : Module
         The last one of a model that uses the attention above.
-    read : {"first", "last", "all"}
-    mask : Tensor, shape (n, T)
-        1 for a token, 0 for padding.
+    rows : Tensor, shape (n,), or None
+        The row of each instance that is read; None for all of them.
+    tokens : int
+        Length of the batch.
     """
-    if read == "all":
+    if rows is None:
         yield
         return
-    rows = mask.sum(1) - 1 if read == "last" else torch.zeros_like(mask[:, 0])
     with ExitStack() as stack:
         for role, linear in _linears(block):
             if role in ("key", "value"):
                 continue
             stack.callback(linear.register_forward_pre_hook(_take_input(rows)).remove)
             if role == "query":  # the model reshapes it by the number of tokens
-                stack.callback(linear.register_forward_hook(_expand_output(mask.shape[1])).remove)
+                stack.callback(linear.register_forward_hook(_expand_output(tokens)).remove)
         _rows.update(dict.fromkeys(block.modules(), rows))
         stack.callback(lambda: [_rows.pop(module) for module in block.modules()])
         yield
@@ -94,25 +94,37 @@ def lean(block: nn.Module, read: Read, mask: Tensor) -> Iterator[None]:
 
 def last_block(model: PreTrainedModel, adapted: list[str]) -> nn.Module:
     """The last of the blocks that the adapted layers are in."""
-    blocks = re.match(r"(.*?)\.\d+\.", adapted[0])
+    blocks = next(filter(None, (re.match(r"(.*?)\.\d+\.", name) for name in adapted)), None)
     return model.get_submodule(blocks[1])[-1] if blocks else model
 
 
-def rows_read(gradient: Tensor, mask: Tensor) -> Read:
+def places(input_ids: Tensor, padding: int | None) -> dict[Read, Tensor]:
+    """The row that a head may read, shape (n,): the first, or the last that is not the padding token."""
+    n, tokens = input_ids.shape
+    numbers = torch.arange(tokens, device=input_ids.device)
+    return {"first": numbers.new_zeros(n), "last": ((input_ids != padding) * numbers).argmax(1)}
+
+
+def rows_read(gradient: Tensor, candidates: dict[Read, Tensor]) -> Read:
     """Which rows of the last block's output the loss depends on.
 
     Parameters
     ----------
     gradient : Tensor, shape (n, T, d)
         Of the loss with respect to that output.
-    mask : Tensor, shape (n, T)
+    candidates : dict of str to Tensor, shape (n,)
+        See `places`.
+
+    Returns
+    -------
+    {"first", "last", "all"}
+        ``"all"`` too where the rows cannot tell: in texts of one token the first is the last.
     """
     read = gradient.abs().sum(-1) > 0  # (n, T)
-    places: dict[Read, Tensor] = {"first": torch.zeros_like(mask[:, 0]), "last": mask.sum(1) - 1}
-    for name, place in places.items():
-        if torch.equal(read, nn.functional.one_hot(place, mask.shape[1]).bool()):
-            return name
-    return "all"
+    found = [
+        name for name, rows in candidates.items() if torch.equal(read, nn.functional.one_hot(rows, read.shape[1]) > 0)
+    ]
+    return found[0] if len(found) == 1 else "all"
 
 
 def has_known_names(block: nn.Module) -> bool:

@@ -112,13 +112,13 @@ class ScoreStore:
         for block in blocks:
             try:
                 with FileLock(self._lock(block), blocking=False):
-                    if not self.done(block):
+                    if not self._swept(block):
                         yield block
             except Timeout:
                 held_by_others.append(block)
         for block in held_by_others:
             with FileLock(self._lock(block)):
-                if not self.done(block):
+                if not self._swept(block):
                     yield block
 
     def put(self, block: int, table: pa.Table) -> None:
@@ -130,8 +130,12 @@ class ScoreStore:
         if not self._file(block).is_file():
             return False
         try:
-            pq.read_table(self._file(block), page_checksum_verification=True)
+            table = pq.read_table(self._file(block), page_checksum_verification=True)
+            if table.column_names != self.made_of["columns"]:
+                raise pa.ArrowInvalid(f"its columns are {table.column_names}")
         except (OSError, pa.ArrowException) as error:
+            if getattr(error, "errno", None):  # the file may be sound: it could not be opened
+                raise
             log.warning("%s is damaged (%s) and will be computed again", self._file(block).name, error)
             self._file(block).unlink(missing_ok=True)
             return False
@@ -162,6 +166,12 @@ class ScoreStore:
         scores.save(self.folder / GATHERED)
         return scores
 
+    def _swept(self, block: int) -> bool:
+        """Whether a block that is ours alone is done; what a killed process left of it is removed."""
+        for left in self.folder.glob(f".{self._file(block).name}-*"):
+            left.unlink()
+        return self.done(block)
+
     def _refuse_changes(self, there: dict[str, Any]) -> None:
         changed = [name for name in self.made_of.keys() | there.keys() if self.made_of.get(name) != there.get(name)]
         if changed:
@@ -179,9 +189,12 @@ class ScoreStore:
 
 def _meta(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / META).read_text())
-    except json.JSONDecodeError as error:
+        content = json.loads((folder / META).read_text())
+        if not {"rows", "blocks", "columns"} <= set(content):
+            raise ValueError("it lacks the number of rows or blocks, or the columns")
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{folder / META} is damaged ({error}); delete the folder and score again") from error
+    return content
 
 
 def _write(table: pa.Table, path: Path) -> None:

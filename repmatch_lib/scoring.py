@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from pydantic.dataclasses import dataclass
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from repmatch_lib.adapters import MODULES, Adapter
-from repmatch_lib.batching import Encoded, encode, within_memory
+from repmatch_lib.batching import within_memory
+from repmatch_lib.checks import (
+    check_base,
+    check_dropout,
+    check_head,
+    check_length,
+    encode_checked,
+    find_tokenizer,
+    model_digest,
+    target_digest,
+    token_digest,
+)
 from repmatch_lib.comparison import layer_number, trained_basis
 from repmatch_lib.corpora import Corpus
 from repmatch_lib.encoders import Encoder
@@ -31,7 +44,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TOKENS = {"cpu": 1024, "cuda": 65536}  # padded tokens in one pass; more falls out of a processor's cache
-CODE = ("batching", "models", "readout", "scoring", "subspaces", "updates")
+CODE = ("batching", "matrices", "models", "readout", "scoring", "subspaces", "updates")
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -75,6 +88,13 @@ class Scoring:
     dropout: bool = False
     precision: Literal["auto", "float32", "bf16"] = "auto"
 
+    @field_validator("modules")
+    @classmethod
+    def _each_once(cls, modules: tuple[str, ...]) -> tuple[str, ...]:
+        if not modules or len(set(modules)) < len(modules):
+            raise ValueError("give at least one matrix, and each once")
+        return modules
+
 
 class Job:
     """A model, rows and settings that fit together, and the target's subspaces where there is one."""
@@ -99,22 +119,28 @@ class Job:
             base = frozen_model(model, data.task.kind, data.task.outputs, head_seed)
             peft_model = lora_model(base, rank, scoring.modules, scoring.seed).to(device).train(scoring.dropout)
             fingerprint = model.fingerprint
+        elif not hasattr(model, "peft_config"):
+            raise TypeError(
+                f"cannot score on {type(model).__name__}: give an encoder (rm.encoder(name)), or a PeftModel in its "
+                "initial state (peft.get_peft_model)"
+            )
         else:
             peft_model, device, name = model, str(model.device), model.get_base_model().name_or_path
-            tokenizer = tokenizer or _tokenizer(name)
-            fingerprint = _fingerprint(model)
+            tokenizer = tokenizer or find_tokenizer(name)
+            fingerprint = model_digest(model)
         if target and not same_base:
-            _check_base(target, model, name)
+            check_base(target, model, name)
         scoring = replace(scoring, precision=resolve_precision(scoring.precision, device))
-        _check_dropout(peft_model, scoring.dropout)
-        _check_length(peft_model, scoring.max_length)
+        check_dropout(peft_model, scoring.dropout)
+        check_head(peft_model, data)
+        check_length(peft_model, scoring.max_length)
         self.data, self.scoring = data, scoring
         self.tokens = tokens or TOKENS[torch.device(device).type]
         optimizer = AdamW(scoring.lr, scoring.weight_decay, scoring.eps)
         self.engine = InstanceModel(peft_model, data.task.kind, optimizer, scoring.precision)
         self.places = {module: self._places(module) for module in scoring.modules}
         self.bases = {module: self._basis(target, module) for module in scoring.modules if target}
-        self.encoded = _encode(tokenizer, data, scoring.max_length)
+        self.encoded = encode_checked(tokenizer, data, scoring.max_length)
         self.provenance = {
             "encoder": {"name": getattr(model, "name", name), "weights_sha256": getattr(model, "sha256", fingerprint)},
             "corpus": {
@@ -126,17 +152,27 @@ class Job:
             "training": asdict(scoring) | {"device": device, "threads": torch.get_num_threads()},
             "software": provenance(),
         }
-        self.made_of = {
+        names = {
+            m: [f"{m}_layer_{k}" if len(self.places) > 1 else f"layer_{k}" for k in range(len(p))]
+            for m, p in self.places.items()
+        }
+        self.columns = ["id", "label", "loss", *itertools.chain.from_iterable(names.values()), "score"]
+        made_of = {
             "model": name, "weights": fingerprint, "data": data.fingerprint, "task": data.task.name,
             "ids": key(ids=data.table["id"].to_pylist()), "code": code_version(CODE),
-            "target": _digest(target, scoring.modules) if target else None,
-            **asdict(scoring),
+            "target": target_digest(target, scoring.modules) if target else None,
+            "tokens": token_digest(self.encoded), "outputs": data.task.outputs,
+            "scale": [matrix.scale for matrix in self.engine.matrices], **asdict(scoring),
         }  # fmt: skip
+        self.made_of = json.loads(json.dumps(made_of))  # as it will be read again
 
-    def probe(self) -> dict[str, Tensor]:
-        """A few rows of different lengths, to try shortcuts on."""
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """The model set up, its shortcuts tried on rows of different lengths."""
         order = np.argsort(self.encoded.lengths, kind="stable")
-        return self.encoded.collate(order[np.linspace(0, len(order) // 2, 3).astype(int)], self.engine.device)
+        probe = self.encoded.collate(order[np.linspace(0, len(order) - 1, 3).astype(int)], self.engine.device)
+        with self.engine.ready(probe):
+            yield
 
     def updates(self, rows: np.ndarray, bar: tqdm) -> Iterator[tuple[np.ndarray, tuple[Any, ...]]]:
         """Pieces of the rows, with their losses and factors by module."""
@@ -158,6 +194,8 @@ class Job:
             ]
             return losses.cpu(), *by_module
 
+        if self.scoring.dropout:
+            torch.manual_seed(int(np.random.SeedSequence([self.scoring.seed, int(rows[0])]).generate_state(1)[0]))
         for piece, result in within_memory(rows, self.encoded.lengths, self.tokens, compute):
             yield piece, result
             bar.update(len(piece))
@@ -170,15 +208,9 @@ class Job:
             parts.append(np.column_stack([piece, losses, *(x.cpu() for x in layers)]))
         values = np.concatenate(parts)
         rows = values[:, 0].astype(np.int64)
-        names = [
-            f"layer_{k}" if len(self.places) == 1 else f"{module}_layer_{k}"
-            for module, places in self.places.items()
-            for k in range(len(places))
-        ]
         taken = self.data.table.take(rows)
-        columns = {"row": rows, "id": taken["id"], "label": taken["label"], "loss": values[:, 1]}
-        columns |= dict(zip(names, values[:, 2:].T, strict=True)) | {"score": values[:, 2:].mean(1)}
-        return pa.table(columns)
+        columns = [rows, taken["id"], taken["label"], *values[:, 1:].T, values[:, 2:].mean(1)]
+        return pa.table(columns, ["row", *self.columns])
 
     def _layer_scores(self, module: str, A: Tensor, B: Tensor) -> Tensor:
         basis = thin_basis(A, B, self.scoring.side)  # (n, L, width, r)
@@ -209,68 +241,3 @@ class Job:
                 f"the target {target.name} is {basis.shape[-2]} wide, the model's {module!r} {width}: another encoder"
             )
         return basis
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, data: Corpus, max_length: int) -> Encoded:
-    encoded = encode(tokenizer, data, max_length)
-    special = tokenizer.num_special_tokens_to_add(pair="text_pair" in data.table.column_names)
-    if len(empty := np.flatnonzero(encoded.lengths <= special)):
-        raise ValueError(
-            f"{data.title}, row with id {data.table['id'][int(empty[0])].as_py()!r}: the text has no tokens for this "
-            f"encoder, and {len(empty) - 1} more rows have none; fill them in or drop them"
-        )
-    return encoded
-
-
-def _check_base(target: Adapter, model: Encoder | PeftModel, name: str) -> None:
-    """By the hash of the weights where both are known, else by the base models' names."""
-    weights = target.provenance.get("encoder", {}).get("weights_sha256")
-    hashed = isinstance(model, Encoder) and weights
-    if (weights != model.sha256) if hashed else (target.base_model and name and target.base_model != name):
-        raise ValueError(
-            f"the target {target.name} adapts {target.base_model!r}{f' ({weights[:12]}…)' if weights else ''}, but the "
-            f"instances are to be trained on {name!r}: train the target on this encoder, or say same_base=True "
-            "(--same-base) if these are two copies of one model"
-        )
-
-
-def _check_dropout(model: nn.Module, wanted: bool) -> None:
-    active = [name for name, m in model.named_modules() if isinstance(m, nn.Dropout) and m.p > 0 and m.training]
-    if active and not wanted:
-        raise ValueError(
-            f"dropout is active in the model ({active[0]} and {len(active) - 1} more): call model.eval(), or say "
-            "dropout=True if the instances are to be trained with it"
-        )
-
-
-def _check_length(model: PeftModel, max_length: int) -> None:
-    positions = getattr(model.get_base_model().config, "max_position_embeddings", None) or max_length
-    if max_length > positions:
-        raise ValueError(f"max_length {max_length} is above what the model reads: give at most {positions}")
-
-
-def _tokenizer(name: str) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"the model's tokenizer cannot be loaded by its name {name!r}: give tokenizer=") from error
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    return tokenizer
-
-
-def _fingerprint(model: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode() + tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _digest(target: Adapter, modules: tuple[str, ...]) -> str:
-    """Of the factors and not of their bases, which differ in the last digit between processors."""
-    digest = hashlib.sha256()
-    for module in modules:
-        _, A, B = target.factors(module)
-        digest.update(module.encode() + A.float().numpy().tobytes() + B.float().numpy().tobytes())
-    return digest.hexdigest()

@@ -43,7 +43,7 @@ def lora_basis(A: Tensor, B: Tensor, side: Side = "left") -> Tensor:
         raise ValueError(f"side is {side!r}; it must be 'left' or 'right'")
     if A.ndim < 2 or B.ndim < 2 or A.shape[-2] != B.shape[-1]:
         raise ValueError(f"A must be (..., r, in) and B (..., out, r) of one rank r; got {_shape(A)} and {_shape(B)}")
-    factors = B
+    dtype = B.dtype
     A, B = A.detach().double(), B.detach().double()
     if not (A.isfinite().all() and B.isfinite().all()):
         raise ValueError("a LoRA factor holds NaN or infinity: the training that made it diverged")
@@ -51,7 +51,7 @@ def lora_basis(A: Tensor, B: Tensor, side: Side = "left") -> Tensor:
     Q_in, R_in = torch.linalg.qr(A.mT)
     U, S, Vh = torch.linalg.svd(R_out @ R_in.mT, full_matrices=False)
     basis = Q_out @ U if side == "left" else Q_in @ Vh.mT
-    return basis * _present(S, factors).unsqueeze(-2)
+    return basis * _present(S, dtype).unsqueeze(-2)
 
 
 def thin_basis(A: Tensor, B: Tensor, side: Side = "left") -> Tensor:
@@ -75,7 +75,6 @@ def thin_basis(A: Tensor, B: Tensor, side: Side = "left") -> Tensor:
     """
     if side == "right":
         return thin_basis(B.mT, A.mT)
-    factors = B
     A, B = A.detach().double(), B.detach().double()
     if A.shape[-2] == 1:
         norm = B.norm(dim=-2, keepdim=True) * A.norm(dim=-1, keepdim=True)
@@ -84,7 +83,7 @@ def thin_basis(A: Tensor, B: Tensor, side: Side = "left") -> Tensor:
     M = B @ (Q * D.clamp(min=0).sqrt().unsqueeze(-2))
     squares, V = torch.linalg.eigh(M.mT @ M)
     S, V = squares.clamp(min=0).sqrt().flip(-1), V.flip(-1)
-    there = _present(S, factors)
+    there = _present(S, torch.float32)  # a Gram matrix' small eigenvalues have no more digits, even in float64
     return M @ (V * torch.where(there, 1 / S, 0.0).unsqueeze(-2))
 
 
@@ -181,12 +180,12 @@ def shuffled_basis(A: Tensor, B: Tensor, seed: int = 0, side: Side = "left") -> 
     return (U if side == "left" else Vh.mT)[..., : A.shape[-2]]
 
 
-def _present(S: Tensor, factors: Tensor) -> Tensor:
+def _present(S: Tensor, dtype: torch.dtype) -> Tensor:
     """Which directions the factors determine: to half of the digits of the type they were trained in, or better.
 
     A singular value that is the square root of epsilon times the largest has a vector that rounding moves by as much.
     """
-    eps = torch.finfo(torch.float64 if factors.dtype == torch.float64 else torch.float32).eps
+    eps = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).eps
     return S > S.amax(-1, keepdim=True) * eps**0.5
 
 

@@ -7,7 +7,7 @@ update of each is kept apart: ``dL/dB_n = s * sum_t (dL/dout)[n, t] (x) (A x[n, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repmatch_lib import readout
+from repmatch_lib.matrices import Hook, adding, by_token, initial_matrices, recording, without_lora
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
-Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
 TARGETS = ("labels", "start_positions", "end_positions")
 
 
@@ -32,17 +32,6 @@ class AdamW:
     lr: float = 1e-3
     weight_decay: float = 0.01
     eps: float = 1e-8
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """One adapted linear layer: its place in the model, LoRA's start and scale."""
-
-    name: str
-    linear: nn.Module
-    A: Tensor
-    scale: float
-    dropout: nn.Module
 
 
 class InstanceModel:
@@ -77,23 +66,28 @@ class InstanceModel:
         base = self.model.get_base_model()
         own = base.config._attn_implementation
         with ExitStack() as stack:
-            stack.enter_context(self.model.disable_adapter())
-            expected, self.read = self._plain(probe)
+            stack.enter_context(without_lora(base))
             stack.callback(base.set_attn_implementation, own)
-            base.set_attn_implementation("repmatch")
-            if not self._agrees(probe, expected):
-                self.read = "all"
+            with _at_rest(base), torch.enable_grad():
+                expected, self.read = self._plain(probe)
+                self._refuse_coupled(probe, expected)
+                base.set_attn_implementation("repmatch")
                 if not self._agrees(probe, expected):
-                    base.set_attn_implementation(own)
+                    self.read = "all"
+                    if not self._agrees(probe, expected):
+                        base.set_attn_implementation(own)
             yield self
 
     def losses(self, batch: dict[str, Tensor]) -> Tensor:
         """Each instance's loss, shape (n,); padding takes no part."""
         inputs = {name: tensor for name, tensor in batch.items() if name not in TARGETS}
-        mask = inputs["attention_mask"]
+        mask, tokens = inputs["attention_mask"], inputs["input_ids"].shape[1]
+        rows = None if self.read == "all" else self._places(inputs)[self.read]
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-        with autocast, readout.lean(self.block, self.read, mask):
+        with autocast, readout.lean(self.block, rows, tokens):
             out = self.model(**inputs)
+        if ("start_logits" in out) != (self.kind == "span"):
+            raise ValueError(f"the model's head does not fit a {self.kind} task: give a model with a head for it")
         if self.kind == "span":
             padding = (1 - mask) * torch.finfo(torch.float32).min
             logits = out.start_logits.float() + padding, out.end_logits.float() + padding
@@ -103,6 +97,7 @@ class InstanceModel:
             return (out.logits.float().squeeze(-1) - batch["labels"]).square()
         return F.cross_entropy(out.logits.float(), batch["labels"], reduction="none")
 
+    @torch.enable_grad()
     def update(self, batch: dict[str, Tensor], steps: int = 1) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Train a batch's instances, each alone.
 
@@ -130,7 +125,7 @@ class InstanceModel:
         optimizer = torch.optim.AdamW(
             [*A, *B], lr=self.optimizer.lr, weight_decay=self.optimizer.weight_decay, eps=self.optimizer.eps
         )
-        hooks = [_adding(*parts) for parts in zip(self.matrices, A, B, strict=True)]
+        hooks = [adding(*parts) for parts in zip(self.matrices, A, B, strict=True)]
         for step in range(steps):
             with self._hooked(hooks):
                 losses = self.losses(batch)
@@ -147,17 +142,17 @@ class InstanceModel:
         ``A`` has none, since ``B = 0``; so LoRA's own branch adds nothing and is not computed.
         """
         seen: dict[int, tuple[Tensor, Tensor]] = {}
-        with self._hooked([_recording(seen, k) for k in range(len(self.matrices))]):
+        with self._hooked([recording(seen, k) for k in range(len(self.matrices))]):
             losses = self.losses(batch)
         flows = torch.autograd.grad(losses.sum(), [seen[k][1] for k in range(len(self.matrices))])
         mask = batch["attention_mask"].unsqueeze(-1)
         gradients = []
         for k, (matrix, flow) in enumerate(zip(self.matrices, flows, strict=True)):
-            x = matrix.dropout(seen[k][0].float())
+            x, flow = by_token(matrix.dropout(seen[k][0].float())), by_token(flow).float()
             projected = x @ matrix.A.mT * matrix.scale  # (n, T, r)
             if projected.shape[1] == mask.shape[1]:
                 projected = projected * mask
-            gradients.append(flow.mT.float() @ projected)
+            gradients.append(flow.mT @ projected)
         return losses.detach(), gradients
 
     def _first_step(self, gradient: Tensor) -> Tensor:
@@ -172,15 +167,31 @@ class InstanceModel:
         try:
             _, gradients = self.first_gradients(probe)
             outputs.clear()
-            with self._hooked([_recording({}, k) for k in range(len(self.matrices))]):
+            with self._hooked([recording({}, k) for k in range(len(self.matrices))]):
                 losses = self.losses(probe)
             out = outputs[0][0] if isinstance(outputs[0], tuple) else outputs[0]
             (flow,) = torch.autograd.grad(losses.sum(), [out])
         finally:
             keep.remove()
             self.precision = precision
-        read = readout.rows_read(flow, probe["attention_mask"]) if readout.has_known_names(self.block) else "all"
+        read = readout.rows_read(flow, self._places(probe)) if readout.has_known_names(self.block) else "all"
         return gradients, read
+
+    def _refuse_coupled(self, probe: dict[str, Tensor], together: list[Tensor]) -> None:
+        """The derivation supposes that a row's neighbours and its padding do not matter to it."""
+        length = int(probe["attention_mask"][0].sum())
+        alone = {name: x[:1, :length] if x.ndim > 1 else x[:1] for name, x in probe.items()}
+        precision, self.precision, read, self.read = self.precision, "float32", self.read, "all"
+        _, found = self.first_gradients(alone)
+        self.precision, self.read = precision, read
+        if not _close(found, [gradient[:1] for gradient in together]):
+            raise ValueError(
+                "an instance's gradient depends on its neighbours or its padding in this model, so instances cannot "
+                "share a pass: give an encoder that handles each text by itself"
+            )
+
+    def _places(self, inputs: dict[str, Tensor]) -> dict[readout.Read, Tensor]:
+        return readout.places(inputs["input_ids"], self.model.get_base_model().config.pad_token_id)
 
     def _agrees(self, probe: dict[str, Tensor], expected: list[Tensor]) -> bool:
         precision, self.precision = self.precision, "float32"
@@ -190,7 +201,7 @@ class InstanceModel:
             return False
         finally:
             self.precision = precision
-        return all((a - b).norm() <= 1e-3 * b.norm() for a, b in zip(found, expected, strict=True))
+        return _close(found, expected)
 
     @contextmanager
     def _hooked(self, hooks: list[Hook]) -> Iterator[None]:
@@ -200,54 +211,17 @@ class InstanceModel:
             yield
 
 
-def initial_matrices(model: PeftModel) -> list[Matrix]:
-    """The adapted linear layers of a PEFT model whose active adapter is plain LoRA in its initial state.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
-    from peft.tuners.lora import LoraLayer
-
-    adapter = model.active_adapter
-    found = []
-    for name, layer in model.get_base_model().named_modules():
-        if not isinstance(layer, LoraLayer) or adapter not in layer.lora_A:
-            continue
-        if layer.lora_variant.get(adapter) or not isinstance(layer.get_base_layer(), nn.Linear):
-            raise ValueError(f"{name} is not plain LoRA on a linear layer; only that can be scored")
-        if layer.lora_B[adapter].weight.any():
-            raise ValueError(
-                f"B of {name} is not zero: the model was trained already. Give it in its initial state "
-                "(get_peft_model with init_lora_weights=True), or give the encoder instead"
-            )
-        A = layer.lora_A[adapter].weight.detach().float()
-        found.append(Matrix(name, layer.get_base_layer(), A, layer.scaling[adapter], layer.lora_dropout[adapter]))
-    if not found:
-        raise ValueError(
-            "the model has no trainable LoRA layers: wrap it with peft.get_peft_model and a LoraConfig, or give the "
-            "encoder instead"
-        )
-    return found
+def _close(found: list[Tensor], expected: list[Tensor]) -> bool:
+    return all((a - b).norm() <= 1e-3 * b.norm() for a, b in zip(found, expected, strict=True))
 
 
-def _recording(seen: dict[int, tuple[Tensor, Tensor]], k: int) -> Hook:
-    """Remember a layer's input and output; the graph begins at the lowest output: nothing below is differentiated."""
-
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-        if not out.requires_grad:
-            out.requires_grad_()
-        seen[k] = inputs[0].detach(), out
-
-    return hook
-
-
-def _adding(matrix: Matrix, A: Tensor, B: Tensor) -> Hook:
-    """LoRA with factors of each instance's own."""
-
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        x = matrix.dropout(inputs[0].to(A.dtype))
-        return (out + matrix.scale * (x @ A.mT) @ B.mT).to(out.dtype)
-
-    return hook
+@contextmanager
+def _at_rest(model: nn.Module) -> Iterator[None]:
+    """Dropout off for as long as passes are compared."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module in training:
+            module.training = True
