@@ -159,7 +159,10 @@ def instance_updates(
     back = np.argsort(np.concatenate(rows))
     losses = torch.cat([part[0] for part in parts])[back]
     A, B = (
-        {module: torch.cat([part[which][module] for part in parts])[back] for module in job.scoring.modules}
+        {
+            module: torch.cat([x[which][module].expand(len(x[0]), -1, -1, -1) for x in parts])[back]
+            for module in job.scoring.modules
+        }
         for which in (1, 2)
     )
     provenance = job.provenance | {"measured": {"seconds": round(time.perf_counter() - started, 2)}}

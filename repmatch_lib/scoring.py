@@ -80,8 +80,8 @@ class Scoring:
     side: Side = "left"
     modules: tuple[str, ...] = ("value",)
     rank: Annotated[int, Field(ge=1)] | None = None
-    seed: int = 0
-    head_seed: int | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    head_seed: Annotated[int, Field(ge=0)] | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     eps: Positive = 1e-8
     max_length: Annotated[int, Field(ge=8)] = 256
@@ -175,7 +175,7 @@ class Job:
             yield
 
     def updates(self, rows: np.ndarray, bar: tqdm) -> Iterator[tuple[np.ndarray, tuple[Any, ...]]]:
-        """Pieces of the rows, with their losses and factors by module."""
+        """Pieces of the rows, with their losses and factors by module: (n, L, ...), or (L, ...) for a shared ``A``."""
 
         def compute(piece: np.ndarray) -> tuple[Any, ...]:
             batch = self.encoded.collate(piece, self.engine.device)
@@ -186,11 +186,7 @@ class Job:
                     f"finite: lower lr (now {self.scoring.lr}), or use precision='float32'"
                 )
             by_module = [
-                {
-                    m: torch.stack([x[p].expand(len(piece), -1, -1) for p in places], 1)
-                    for m, places in self.places.items()
-                }
-                for x in (A, B)
+                {m: torch.stack([x[p] for p in places], -3) for m, places in self.places.items()} for x in (A, B)
             ]
             return losses.cpu(), *by_module
 

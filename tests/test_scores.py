@@ -310,8 +310,8 @@ def test_a_block_that_another_holds_is_waited_for(
 # --- Damage ----------------------------------------------------------------------------------------------------------
 
 
-def flipped(content: bytes, place: int) -> bytes:
-    return content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :]
+def flipped(content: bytes, place: int, bit: int = 16) -> bytes:
+    return content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :]
 
 
 @pytest.mark.parametrize(
@@ -342,15 +342,15 @@ def test_a_damaged_block_is_done_again(
     assert {name: times(out)[name] for name in unchanged} == {name: before[name] for name in unchanged}
 
 
-def harmful(content: bytes, folder: Path, start: int, stop: int) -> list[int]:
+def harmful(content: bytes, folder: Path, places: range, bits: tuple[int, ...] = (16,)) -> list[tuple[int, int]]:
     """Where one turned bit passes for a sound block and yet is read otherwise."""
-    expected = pq.read_table(pa.BufferReader(content))
-    store = scores.ScoreStore(folder, {"blocks": 1, "rows": 6, "columns": expected.column_names})
-    file, found = folder / block(0), []
-    for place in range(start, stop, 3):
-        file.write_bytes(flipped(content, place))
+    columns = pq.read_schema(pa.BufferReader(content)).names
+    store, found = scores.ScoreStore(folder, {"blocks": 1, "rows": 6, "columns": columns}), []
+    file, expected = folder / block(0), pq.read_table(pa.BufferReader(content))
+    for place, bit in itertools.product(places, bits):
+        file.write_bytes(flipped(content, place, bit))
         if store.done(0):
-            found += [] if pq.read_table(file).equals(expected) else [place]
+            found += [] if pq.read_table(file).equals(expected) else [(place, bit)]
         else:
             assert not file.exists()
     return found
