@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -165,31 +166,47 @@ def main(
 ) -> None:
     """Time everything, print the table, write the record."""
     logging.set_verbosity_error()
-    started, software = time.perf_counter(), provenance()
     data = rm.load(rm.task("sst2"), source="local" if os.environ.get("REPMATCH_DATA") else "mini")
     settings = {"rank": [1, 4], "steps": [1, 10], "precision": ["float32", "bf16"]}
-    with tempfile.TemporaryDirectory() as folder:
-        encoders = {"minilm": rm.encoder("minilm"), "BERT-base size": _random_bert(Path(folder) / "bert-base-size")}
-        cases = list(itertools.product(model or encoders, settings["precision"], settings["rank"], settings["steps"]))
-        rows, estimates = [], {}
-        for name, *case in tqdm(cases, desc="benchmark", unit="case"):
-            row, ratios = _case(name, encoders[name], data, *case, quick)
-            rows.append(row)
-            estimates |= {f"{row['case']}, {ratio}": estimate for ratio, estimate in ratios.items()}
+    timed = [sizes[1]["batched"] for sizes, _ in SIZES.values()]
     origin = {
         "encoder": {"name": "minilm", "weights_sha256": rm.encoder("minilm").sha256},
         "corpora": [{"task": "sst2", "rows": len(data), "source": data.source, "fingerprint": data.fingerprint}],
         "training": settings | {"lr": 1e-3, "device": "cpu", "threads": torch.get_num_threads()},
-        "software": software,
+        "software": provenance(),
     }
-    timed = [sizes[1]["batched"] for sizes, _ in SIZES.values()]
-    measured = {"training_seconds": round(time.perf_counter() - started, 1)}
-    record = Record("performance", settings | {"rows": timed, "task": "sst2"}, estimates, rows, origin, measured)
-    _print(record.save(out))
+    record = Record(
+        "performance", settings | {"rows": timed, "task": "sst2"}, {}, [], origin, {"training_seconds": 0.0}
+    )
+    if out.is_file() and (there := Record.load(out)).provenance == origin:
+        record = there  # of the same code on the same machine: go on with it
+    with tempfile.TemporaryDirectory() as folder:
+        encoders = {"minilm": rm.encoder("minilm"), "BERT-base size": _random_bert(Path(folder) / "bert-base-size")}
+        cases = itertools.product(model or encoders, settings["precision"], settings["rank"], settings["steps"])
+        for case in tqdm(list(cases), desc="benchmark", unit="case"):
+            if _title(*case) not in {row["case"] for row in record.rows}:
+                record = _with_case(record, encoders[case[0]], data, case, quick).save(out)
+    _print(record)
+
+
+def _with_case(record: Record, encoder: rm.Encoder, data: rm.Corpus, case: tuple[Any, ...], quick: bool) -> Record:
+    started = time.perf_counter()
+    row, ratios = _case(encoder, data, *case, quick)
+    seconds = round(record.measured["training_seconds"] + time.perf_counter() - started, 1)
+    return replace(
+        record,
+        rows=[*record.rows, row],
+        estimates=record.estimates | {f"{row['case']}, {name}": estimate for name, estimate in ratios.items()},
+        measured={"training_seconds": seconds},
+    )
+
+
+def _title(model: str, precision: str, rank: int, steps: int) -> str:
+    return f"{model}, {precision}, rank {rank}, {steps} {'step' if steps == 1 else 'steps'}"
 
 
 def _case(
-    model: str, encoder: rm.Encoder, data: rm.Corpus, precision: str, rank: int, steps: int, quick: bool
+    encoder: rm.Encoder, data: rm.Corpus, model: str, precision: str, rank: int, steps: int, quick: bool
 ) -> tuple[dict[str, Any], dict[str, Estimate]]:
     """One line of the table, and its ratios."""
     sizes, rounds = ({steps: QUICK}, 1) if quick else SIZES[model]
@@ -213,7 +230,7 @@ def _case(
     flops = float(np.mean([instance_flops(config, int(n)) for n in lengths])) * steps
     medians = {f"{name} ms": statistics.median(values) for name, values in times.items()}
     row = {
-        "case": f"{model}, {precision}, rank {rank}, {steps} {'step' if steps == 1 else 'steps'}",
+        "case": _title(model, precision, rank, steps),
         "model": model, "precision": precision, "rank": rank, "steps": steps, "tokens": float(lengths.mean()),
         **medians,
         "gigaflops": flops / 1e9, "peak gigaflops a second": statistics.median(peaks) / 1e9,
