@@ -22,6 +22,7 @@ CHAPTERS = {
     "seed_robustness": [],
     "instance_robustness": [],
     "dataset_heatmaps": [],
+    "performance": [],
     "ledger": ["seed_robustness", "instance_robustness", "dataset_heatmaps"],
 }
 

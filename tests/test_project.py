@@ -122,7 +122,7 @@ def test_recorded_results_are_real_and_whole() -> None:
         assert {c["source"].partition(":")[0] for c in record.provenance["corpora"]} <= {"local", "hub"}
         least = 4000 if "epochs" in record.provenance["training"] else 50  # single instances have no epochs
         assert all(c["rows"] >= least for c in record.provenance["corpora"])
-        assert {"encoder", "corpora", "training", "trained_with", "software"} <= record.provenance.keys()
+        assert {"encoder", "corpora", "training", "software"} <= record.provenance.keys()
 
 
 def test_cover_figure_is_drawn_from_the_recorded_run() -> None:
