@@ -636,10 +636,10 @@ def test_the_names_and_types_of_columns_are_sound(whole: dict[str, bytes], tmp_p
     assert harmful(content, tmp_path, range(start, start + 50), (8, 128)) == []
 
 
-@fault("between the look and the reading, another process may have removed what is damaged")
 def test_a_block_that_another_removes_is_not_there(
     score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Between the look and the reading, another process may do so, if it is damaged."""
     score(out=tmp_path)
     read, store = pq.read_table, rm.ScoreStore.open(tmp_path)
 
