@@ -159,6 +159,22 @@ def test_what_was_stopped_is_continued_with_dropout_too(by_encoder: Score, tmp_p
     assert len({*expected.table["score"].to_pylist()}) == ROWS
 
 
+def test_a_block_appears_in_one_step(score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    score(out=tmp_path)
+    before, store = files(tmp_path), rm.ScoreStore.open(tmp_path)
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(scores.os, "replace", fail)
+    for write in (partial(store.put, 1, pq.read_table(tmp_path / block(0))), store.gather):
+        with pytest.raises(OSError, match="No space left"):
+            write()
+    assert files(tmp_path) == before and not [
+        p for p in tmp_path.iterdir() if p.suffix not in (".lock", ".parquet", ".json")
+    ]
+
+
 def test_what_is_done_is_not_done_again(score: Score, tmp_path: Path, written: list[int]) -> None:
     first = score(out=tmp_path / "scores")
     before = times(tmp_path / "scores")
@@ -301,7 +317,8 @@ def test_a_block_that_another_holds_is_waited_for(
     def hold() -> None:
         with FileLock(out / f".block-{0:05d}.lock"):
             held.set()
-            while len(written) < BLOCKS - 1:
+            end = time.monotonic() + 10
+            while len(written) < BLOCKS - 1 and time.monotonic() < end:
                 time.sleep(0.01)
             time.sleep(0.2)
             waited.extend(written)
