@@ -335,6 +335,15 @@ def test_a_block_that_another_holds_is_waited_for(
     assert files(out) == whole
 
 
+def test_a_block_that_is_done_meanwhile_is_passed_over(score: Score, whole: dict[str, bytes], tmp_path: Path) -> None:
+    score(out=tmp_path, shard=(BLOCKS, BLOCKS))
+    claimed = rm.ScoreStore.open(tmp_path).claim(range(BLOCKS))
+    assert next(claimed) == 0
+    for number in (0, 1, 2):  # by another, or by us
+        (tmp_path / block(number)).write_bytes(whole[block(number)])
+    assert list(claimed) == [3]
+
+
 # --- Damage ----------------------------------------------------------------------------------------------------------
 
 
