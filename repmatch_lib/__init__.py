@@ -3,7 +3,13 @@
 The names below are the public interface. They are imported when first used, so that ``import repmatch_lib`` is quick.
 """
 
+import os
 from importlib import import_module
+
+# By default oneDNN and torch keep the kernels of 1,024 shapes of batches each, and memory grows with the corpus by
+# half a gigabyte; batches come sorted by length, so few shapes are in use at a time. Read at the first product.
+for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(cache, "64")
 
 _PUBLIC = {
     "subspaces": [

@@ -18,7 +18,7 @@ from repmatch_lib.adapters import Adapter
 from repmatch_lib.comparison import as_adapter
 from repmatch_lib.corpora import Corpus
 from repmatch_lib.encoders import Encoder
-from repmatch_lib.scores import Scores, ScoreStore
+from repmatch_lib.scores import Scores, ScoreStore, described
 from repmatch_lib.scoring import Job, Scoring
 from repmatch_lib.subspaces import Side, thin_basis
 
@@ -120,7 +120,7 @@ def score_instances(
     job = Job(model, data, scoring, device, tokens, tokenizer, as_adapter(target), same_base)
     order = np.argsort(job.encoded.lengths, kind="stable")
     blocks = np.array_split(order, math.ceil(len(order) / BLOCK))
-    made_of = job.made_of | {"rows": len(data), "blocks": len(blocks), "columns": ["row", *job.columns]}
+    made_of = job.made_of | {"rows": len(data), "blocks": len(blocks), "columns": described(job.schema)}
     store = ScoreStore(out, made_of) if out else None
     todo = [b for b in range(k - 1, len(blocks), n) if not (store and store.done(b))]
     tables = []

@@ -99,10 +99,11 @@ def last_block(model: PreTrainedModel, adapted: list[str]) -> nn.Module:
 
 
 def places(input_ids: Tensor, padding: int | None) -> dict[Read, Tensor]:
-    """The row that a head may read, shape (n,): the first, or the last that is not the padding token."""
+    """The row that a head may read, shape (n,): the first, or the last that is no padding token."""
     n, tokens = input_ids.shape
     numbers = torch.arange(tokens, device=input_ids.device)
-    return {"first": numbers.new_zeros(n), "last": ((input_ids != padding) * numbers).argmax(1)}
+    there = torch.ones_like(input_ids, dtype=torch.bool) if padding is None else input_ids != padding
+    return {"first": numbers.new_zeros(n), "last": (there * numbers).argmax(1)}
 
 
 def rows_read(gradient: Tensor, candidates: dict[Read, Tensor]) -> Read:

@@ -131,9 +131,9 @@ class ScoreStore:
             return False
         try:
             table = pq.read_table(self._file(block), page_checksum_verification=True)
-            if table.column_names != self.made_of["columns"]:
+            if described(table.schema) != self.made_of["columns"]:
                 raise pa.ArrowInvalid(f"its columns are {table.column_names}")
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             if getattr(error, "errno", None):  # the file may be sound: it could not be opened
                 raise
             log.warning("%s is damaged (%s) and will be computed again", self._file(block).name, error)
@@ -185,6 +185,11 @@ class ScoreStore:
 
     def _lock(self, block: int) -> Path:
         return self.folder / f".block-{block:05d}.lock"
+
+
+def described(columns: pa.Schema) -> list[str]:
+    """Names and types of columns, as a store's ``columns`` holds them."""
+    return [f"{field.name}: {field.type}" for field in columns]
 
 
 def _meta(folder: Path) -> dict[str, Any]:

@@ -156,7 +156,9 @@ class Job:
             m: [f"{m}_layer_{k}" if len(self.places) > 1 else f"layer_{k}" for k in range(len(p))]
             for m, p in self.places.items()
         }
-        self.columns = ["id", "label", "loss", *itertools.chain.from_iterable(names.values()), "score"]
+        numbers = ["loss", *itertools.chain.from_iterable(names.values()), "score"]
+        kinds = [(name, data.table.schema.field(name).type) for name in ("id", "label")]
+        self.schema = pa.schema([("row", pa.int64()), *kinds, *((name, pa.float64()) for name in numbers)])
         made_of = {
             "model": name, "weights": fingerprint, "data": data.fingerprint, "task": data.task.name,
             "ids": key(ids=data.table["id"].to_pylist()), "code": code_version(CODE),
@@ -206,7 +208,7 @@ class Job:
         rows = values[:, 0].astype(np.int64)
         taken = self.data.table.take(rows)
         columns = [rows, taken["id"], taken["label"], *values[:, 1:].T, values[:, 2:].mean(1)]
-        return pa.table(columns, ["row", *self.columns])
+        return pa.table(columns, schema=self.schema)
 
     def _layer_scores(self, module: str, A: Tensor, B: Tensor) -> Tensor:
         basis = thin_basis(A, B, self.scoring.side)  # (n, L, width, r)

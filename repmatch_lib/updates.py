@@ -212,7 +212,8 @@ class InstanceModel:
 
 
 def _close(found: list[Tensor], expected: list[Tensor]) -> bool:
-    return all((a - b).norm() <= 1e-3 * b.norm() for a, b in zip(found, expected, strict=True))
+    rounding = 1e-6 * max(b.norm() for b in expected)  # where a gradient is zero, two passes may round it differently
+    return all((a - b).norm() <= 1e-3 * b.norm() + rounding for a, b in zip(found, expected, strict=True))
 
 
 @contextmanager
