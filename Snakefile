@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from repmatch_lib import runner
+from repmatch_lib import requests, runner
 from repmatch_lib.runs import CODE
 from repmatch_lib.scoring import CODE as SCORING_CODE
 from repmatch_lib.store import code_version
@@ -27,13 +27,13 @@ CHAPTERS = {
 }
 
 VALUES = {name: runner.settings(f"notebooks/{name}.ipynb", PROFILE) for name in CHAPTERS}
-RUNS = {name: {run.id: run for run in runner.plan(f"notebooks/{name}.ipynb", VALUES[name])} for name in CHAPTERS}
-REQUESTS = {key: run for runs in RUNS.values() for key, run in runs.items()}
+RUNS = {name: runner.plan(f"notebooks/{name}.ipynb", VALUES[name]) for name in CHAPTERS}
+REQUESTS = {request.id: request for runs in RUNS.values() for stage in requests.stages(runs) for request in stage}
 
 
-def trained(name):
-    """What the store needs before a notebook runs."""
-    return [STORE / "runs" / f"{key}.json" for key in RUNS[name]]
+def made(wanted):
+    """Files that say that these requests are in the store."""
+    return [STORE / "runs" / f"{request.id}.json" for request in wanted]
 
 
 def read_by(name):
@@ -58,12 +58,14 @@ rule book:
         " || (tail -n 40 {log}; rm -f {output}; exit 1))"
 
 
-rule adapters:
+rule requests:
     input:
-        [STORE / "runs" / f"{key}.json" for key in REQUESTS],
+        made(REQUESTS.values()),
 
 
-rule adapter:
+rule request:
+    input:
+        lambda wildcards: made(REQUESTS[wildcards.key].needs),
     output:
         STORE / "runs" / "{key}.json",
     params:
@@ -71,7 +73,7 @@ rule adapter:
         code=code_version(CODE),
     threads: 1
     shell:
-        "repmatch train {params.request:q} --out {output} --threads {threads}"
+        "repmatch train {params.request:q} --out {output}"
 
 
 rule shard:
@@ -97,7 +99,7 @@ rule scores:
 rule notebook:
     input:
         "notebooks/{name}.ipynb",
-        lambda wildcards: trained(wildcards.name),
+        lambda wildcards: made(RUNS[wildcards.name]),
         lambda wildcards: read_by(wildcards.name),
     output:
         f"{EXECUTED}/{{name}}.ipynb",

@@ -17,7 +17,7 @@ from torch import Tensor
 from repmatch_lib.corpora import Corpus
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 # Batches are cut from this many, sorted by length: near-equal lengths in a batch, and still a shuffled order.
 POOL = 50
@@ -171,6 +171,27 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(t in str(error).lower() for t in texts)
 
 
+def question_windows(tokenizer: PreTrainedTokenizerBase, table: pa.Table, max_length: int) -> BatchEncoding:
+    """Questions with their contexts, an overlong context in overlapping windows.
+
+    Returns
+    -------
+    BatchEncoding
+        One entry a window, with ``offset_mapping`` (characters of each token) and ``overflow_to_sample_mapping`` (the
+        window's row).
+    """
+    questions, contexts = table["text"].to_pylist(), table["text_pair"].to_pylist()
+    half, stride = max_length // 2, max(0, max_length // 4 - 4)  # so that every window advances
+    cut = tokenizer(questions, truncation=True, max_length=half, add_special_tokens=False, return_offsets_mapping=True)
+    questions = [q[: offsets[-1][1]] for q, offsets in zip(questions, cut["offset_mapping"], strict=True)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return tokenizer(
+            questions, contexts, truncation="only_second", max_length=max_length, stride=stride,
+            return_overflowing_tokens=True, return_offsets_mapping=True,
+        )  # fmt: skip
+
+
 def _encode_spans(
     tokenizer: PreTrainedTokenizerBase, table: pa.Table, max_length: int
 ) -> tuple[dict[str, list[list[int]]], list[tuple[int, int]]]:
@@ -178,18 +199,8 @@ def _encode_spans(
 
     A row whose answer fits no window points at the first token, as unanswerable questions do.
     """
-    questions, contexts, answers, starts = (
-        table[c].to_pylist() for c in ("text", "text_pair", "label", "answer_start")
-    )
-    half, stride = max_length // 2, max(0, max_length // 4 - 4)  # so that every window advances
-    cut = tokenizer(questions, truncation=True, max_length=half, add_special_tokens=False, return_offsets_mapping=True)
-    questions = [q[: offsets[-1][1]] for q, offsets in zip(questions, cut["offset_mapping"], strict=True)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        windows = tokenizer(
-            questions, contexts, truncation="only_second", max_length=max_length, stride=stride,
-            return_overflowing_tokens=True, return_offsets_mapping=True,
-        )  # fmt: skip
+    windows = question_windows(tokenizer, table, max_length)
+    answers, starts = table["label"].to_pylist(), table["answer_start"].to_pylist()
     chosen: dict[int, tuple[int, int, int]] = {}
     for w, row in enumerate(windows["overflow_to_sample_mapping"]):
         if chosen.get(row, (0, 0, 0))[1:] != (0, 0):

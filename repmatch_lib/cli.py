@@ -64,23 +64,14 @@ def run(
 
 @app.command()
 def train(
-    request: Annotated[str, typer.Argument(help='A run as JSON, such as \'{"task": "sst2", "source": "mini"}\'')],
+    request: Annotated[str, typer.Argument(help='What to make, as JSON: \'{"task": "sst2", "source": "mini"}\'')],
     out: Annotated[Optional[Path], typer.Option(help="Write what was made to this JSON file")] = None,
-    threads: Annotated[Optional[int], typer.Option(help="Processor threads")] = None,
 ) -> None:
-    """Train one adapter, unless the store has it."""
-    import torch
-
-    from repmatch_lib.runs import Run, adapter
+    """Train one adapter, score a pool or fine-tune on a selection, unless the store has it."""
+    from repmatch_lib.requests import parse
     from repmatch_lib.store import write_atomically
 
-    if threads:
-        torch.set_num_threads(threads)
-    try:
-        settings = json.loads(request)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{request!r} is not JSON ({error})") from error
-    made = adapter(Run(**settings))
+    made = parse(request).make()
     if out:
         write_atomically(out, json.dumps(made.provenance, indent=1, sort_keys=True) + "\n")
     else:

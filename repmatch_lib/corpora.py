@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -59,6 +59,11 @@ class Corpus:
     def title(self) -> str:
         """The task's, for figures."""
         return self.task.title
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Corpus:
+        """Some of the rows, by number, as a corpus of their own."""
+        table = self.table.take(pa.array(rows, pa.int64()))
+        return replace(self, table=table, fingerprint=fingerprint(table))
 
 
 def load(

@@ -177,7 +177,8 @@ def recorded_with(folder: str | Path | None = None) -> Markdown:
             {
                 "experiment": _chapter(record.experiment, record.experiment), "encoder": made["encoder"]["name"],
                 "weights (SHA-256)": f"`{made['encoder']['weights_sha256'][:12]}…`", "corpora": ", ".join(sources),
-                "rows": _listed(record.parameters["rows"]), "rank": _listed(trained["rank"]),
+                "rows": _listed(record.parameters.get("rows", sorted({corpus["rows"] for corpus in made["corpora"]}))),
+                "rank": _listed(trained["rank"]),
                 "learning rate": _listed(trained["lr"]), "training length": f"{_listed(trained[long])} {long}",
                 "precision": _listed(trained["precision"]), "device": _listed(trained["device"]),
                 "training": f"{record.measured['training_seconds'] / 60:.0f} min",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from repmatch_lib.adapters import Adapter
-from repmatch_lib.runs import Run
 from repmatch_lib.statistics import Estimate
 from repmatch_lib.store import provenance, write_atomically
 
 if TYPE_CHECKING:
+    from repmatch_lib.adapters import Adapter
+    from repmatch_lib.finetuning import Outcome
     from repmatch_lib.instances import Updates
+    from repmatch_lib.requests import Request
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,18 @@ class Record:
     def of(
         cls,
         experiment: str,
-        made: Mapping[Run, Adapter] | Sequence[Updates],
+        made: Mapping[Request, Adapter | Outcome] | Sequence[Updates],
         estimates: Mapping[str, Estimate],
         rows: pd.DataFrame,
     ) -> Record:
-        """A record of an experiment on adapters, or on instances' updates, with their provenance."""
+        """A record of an experiment on adapters, fine-tunings or instances' updates, with their provenance."""
         of_runs = isinstance(made, Mapping)
         origins = [one.provenance for one in (made.values() if of_runs else made)]
-        asked = [dataclasses.asdict(run) for run in made] if of_runs else [o["training"] | o["corpus"] for o in origins]
+        asked = (
+            [_flat(dataclasses.asdict(request)) for request in made]
+            if of_runs
+            else [o["training"] | o["corpus"] for o in origins]
+        )
         return cls(
             experiment,
             _common(asked),
@@ -126,11 +132,19 @@ def _numbers(estimate: dict[str, Any]) -> dict[str, Any]:
 def _common(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Each setting's value; the list of its values where they differ."""
     result = {}
-    for name in items[0]:
-        values = _distinct(item[name] for item in items)
+    for name in dict.fromkeys(itertools.chain(*items)):
+        values = _distinct(item[name] for item in items if name in item)
         values = [list(v) if isinstance(v, tuple) else v for v in values]
         result[name] = values[0] if len(values) == 1 else values
     return result
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A request within a request by dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
 
 
 def _distinct(values: Any) -> list[Any]:

@@ -17,7 +17,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from repmatch_lib.paths import project_file
-from repmatch_lib.runs import Run, validation_message
+from repmatch_lib.requests import Request, stages
+from repmatch_lib.runs import validation_message
 from repmatch_lib.store import key, write_atomically
 
 PROFILES = ("mini", "laptop", "paper")
@@ -110,8 +111,8 @@ def parse(assignments: list[str]) -> dict[str, Any]:
     return values
 
 
-def plan(notebook: str | Path, values: Mapping[str, Any]) -> list[Run]:
-    """The training runs a notebook needs: ``runs``, as its cell tagged ``plan`` sets it.
+def plan(notebook: str | Path, values: Mapping[str, Any]) -> list[Request]:
+    """What a notebook needs of the store: ``runs``, as its cell tagged ``plan`` sets it.
 
     Raises
     ------
@@ -136,7 +137,7 @@ def run(
     overrides: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Path:
-    """Train what a notebook needs, then execute it.
+    """Make what a notebook needs, then execute it.
 
     Parameters
     ----------
@@ -153,15 +154,12 @@ def run(
     NotebookError
         If a cell fails; the notebook up to there is kept as ``<out>.failed.ipynb``.
     """
-    from repmatch_lib.runs import adapter
-
     notebook, out = Path(notebook), Path(out)
     values = settings(notebook, profile, overrides)
     folder = Path(os.path.relpath(out.parent))
     places = {"record": str(folder / f"{out.stem}.json"), "build": str(folder)}
     values |= {name: place for name, place in places.items() if name in values and name not in (overrides or {})}
-    for needed in plan(notebook, values):
-        adapter(needed, progress=progress)
+    prepare(plan(notebook, values), progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     record = Path(values.get("record", out.with_suffix(".json")))
     earlier = record.read_text() if record.is_file() else None
@@ -173,6 +171,25 @@ def run(
             write_atomically(record, earlier)
         raise
     return out
+
+
+def prepare(requests: list[Request], progress: bool = True) -> None:
+    """Make what is not in the store yet: on a processor one request a core, on a GPU one after the other."""
+    import joblib
+    import torch
+    from tqdm.auto import tqdm
+
+    wanted = stages(requests)
+    jobs = 1 if torch.cuda.is_available() else joblib.cpu_count()
+    with tqdm(total=sum(map(len, wanted)), desc="runs", unit="run", disable=not progress, leave=False) as bar:
+        for stage in wanted:
+            work = (joblib.delayed(_make)(request, progress and jobs == 1) for request in stage)
+            for _ in joblib.Parallel(min(jobs, len(stage)), return_as="generator_unordered")(work):
+                bar.update()
+
+
+def _make(request: Request, progress: bool) -> None:
+    request.make(progress=progress)
 
 
 def output_name(notebook: str | Path, overrides: Mapping[str, Any]) -> str:

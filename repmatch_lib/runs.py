@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
@@ -52,9 +53,18 @@ class Run:
         """Hash of the request."""
         return stores.key(**dataclasses.asdict(self))
 
+    @property
+    def needs(self) -> tuple[()]:
+        """Requests that come first: none."""
+        return ()
+
     def to_json(self) -> str:
         """The request as the command line takes it."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    def make(self, store: stores.Store | None = None, progress: bool = True) -> Any:
+        """The adapter: see `adapter`."""
+        return adapter(self, store, progress)
 
 
 def validation_message(error: ValidationError) -> str:
@@ -73,6 +83,19 @@ def grid(*, seed: list[int] = (0,), head_seed: list[int] = (0,), task: list[str]
     ]  # fmt: skip
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Products summed in one order, so that results do not depend on the number of cores; those take a run each."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def adapter(run: Run, store: stores.Store | None = None, progress: bool = True) -> Any:
     """The adapter of a run: read from the store, or trained and put there.
 
@@ -89,7 +112,8 @@ def adapter(run: Run, store: stores.Store | None = None, progress: bool = True) 
     encoder, data, settings = _resolve(run)
 
     def write(folder: Path) -> None:
-        trained = train_adapter(encoder, data, progress=progress, **settings)
+        with one_thread():
+            trained = train_adapter(encoder, data, progress=progress, **settings)
         Adapter(trained.tensors, trained.config, trained.provenance | {"software": stores.provenance()}).save(folder)
 
     return Adapter.load(store.make("adapters", _key(encoder, data, settings), write))

@@ -92,7 +92,7 @@ def train_adapter(
     model.to(device).train(dropout)
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # dropout
-        losses = _fit(model, encoded, lr, epochs, batch_size, seed, tokens, precision, progress, data.title)
+        losses = fit(model, encoded, lr, epochs, batch_size, seed, tokens, precision, progress, data.title)
     adapter = Adapter.from_model(model)
     if not all(tensor.isfinite().all() for tensor in adapter.tensors.values()):
         raise FloatingPointError(f"{data.title}: the update is not finite after training; lower lr (now {lr})")
@@ -139,11 +139,14 @@ def resolve_precision(precision: Precision, device: str) -> str:
     return "bf16" if native else "float32"
 
 
-def _fit(
+def fit(
     model: torch.nn.Module, encoded: Encoded, lr: float, epochs: int, batch_size: int, seed: int, tokens: int,
     precision: str, progress: bool, title: str,
 ) -> list[float]:  # fmt: skip
-    """Train in place; the mean loss of each epoch."""
+    """Train in place whatever of the model can be trained; returns the mean loss of each epoch.
+
+    See `train_adapter` for the settings.
+    """
     device = next(model.parameters()).device
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr)
     lengths, losses = encoded.lengths, []

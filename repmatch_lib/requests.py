@@ -1,0 +1,61 @@
+"""What a notebook asks of the store, as values: adapters, rankings and fine-tunings, with what each needs first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any, Protocol
+
+
+class Request(Protocol):
+    """Something that the store holds or makes."""
+
+    @property
+    def id(self) -> str:
+        """Hash of the request."""
+
+    @property
+    def needs(self) -> tuple[Request, ...]:
+        """Requests that come first."""
+
+    def to_json(self) -> str:
+        """The request as the command line takes it."""
+
+    def make(self, store: Any = None, progress: bool = True) -> Any:
+        """The result: read from the store, or made and put there."""
+
+
+# A field that only requests of the kind have, and where the kind is defined.
+KINDS = {"target": ("selections", "Ranking"), "selection": ("finetuning", "FineTuning")}
+ADAPTER = ("runs", "Run")
+
+
+def parse(text: str) -> Request:
+    """A request from the JSON that its ``to_json`` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, or a setting is unknown or out of range.
+    """
+    try:
+        settings = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{text!r} is not JSON ({error})") from error
+    module, name = next((where for field, where in KINDS.items() if field in settings), ADAPTER)
+    return getattr(import_module(f"repmatch_lib.{module}"), name)(**settings)
+
+
+def stages(requests: Iterable[Request]) -> list[list[Request]]:
+    """Requests and all that they need, each once, in stages: a stage needs only what earlier ones made."""
+    depth: dict[Request, int] = {}
+
+    def place(request: Request) -> int:
+        if request not in depth:
+            depth[request] = 1 + max(map(place, request.needs), default=-1)
+        return depth[request]
+
+    for request in requests:
+        place(request)
+    return [[r for r, d in depth.items() if d == level] for level in range(max(depth.values(), default=-1) + 1)]
