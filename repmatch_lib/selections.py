@@ -82,18 +82,18 @@ class Ranking:
         target, pool = self.target.make(store, progress), self.pool()
         settings = dict(steps=self.steps, lr=self.lr, rank=self.rank or self.target.rank, seed=self.seed)
         settings |= dict(max_length=self.target.max_length, precision=target.provenance["training"]["precision"])
+        settings |= dict(modules=self.target.modules)
         key = stores.key(
-            code=stores.code_version(CODE), target=target_digest(target, self.target.modules), pool=pool.fingerprint, ids=pool.table["id"].to_pylist(),
-            encoder=encoder(self.target.encoder).fingerprint, modules=self.target.modules, **settings,
+            code=stores.code_version(CODE), encoder=encoder(self.target.encoder).fingerprint, pool=pool.fingerprint,
+            target=target_digest(target, self.target.modules), ids=pool.table["id"].to_pylist(), **settings,
         )  # fmt: skip
         folder = store.path("scores", key)
         if (folder / GATHERED).is_file():
             return Scores.load(folder / GATHERED)
         with one_thread():
             return score_instances(
-                encoder(self.target.encoder), pool, target, modules=self.target.modules, out=folder, progress=progress,
-                **settings,
-            )  # fmt: skip
+                encoder(self.target.encoder), pool, target, out=folder, progress=progress, **settings
+            )
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
