@@ -22,8 +22,9 @@ CHAPTERS = {
     "seed_robustness": [],
     "instance_robustness": [],
     "dataset_heatmaps": [],
+    "top100_selection": [],
     "performance": [],
-    "ledger": ["seed_robustness", "instance_robustness", "dataset_heatmaps"],
+    "ledger": ["seed_robustness", "instance_robustness", "dataset_heatmaps", "top100_selection"],
 }
 
 VALUES = {name: runner.settings(f"notebooks/{name}.ipynb", PROFILE) for name in CHAPTERS}
@@ -58,6 +59,7 @@ rule book:
         " || (tail -n 40 {log}; rm -f {output}; exit 1))"
 
 
+# For a cluster: everything the notebooks need, each a job of its own. Without it each notebook makes what it needs.
 rule requests:
     input:
         made(REQUESTS.values()),
@@ -99,7 +101,6 @@ rule scores:
 rule notebook:
     input:
         "notebooks/{name}.ipynb",
-        lambda wildcards: made(RUNS[wildcards.name]),
         lambda wildcards: read_by(wildcards.name),
     output:
         f"{EXECUTED}/{{name}}.ipynb",
@@ -107,7 +108,7 @@ rule notebook:
         values=lambda wildcards: VALUES[wildcards.name],
         code=code_version(),
         profile=PROFILE,
-    threads: 2
+    threads: workflow.cores  # what the store lacks is made first, a run a core
     shell:
         "repmatch run {wildcards.name} --profile {params.profile} --out {output}"
 

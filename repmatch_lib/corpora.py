@@ -207,6 +207,7 @@ def _check(table: pa.Table, task: Task, file: Path) -> pa.Table:
         table, task, file
     )
     if task.kind == "span":
+        columns["answers"] = [v if isinstance(v, list) else [v] for v in table[task.label].to_pylist()]
         columns["answer_start"] = pa.array([_first(v) for v in table["answer_start"].to_pylist()])
         _check_spans(table, columns, file)
     for name in table.column_names:

@@ -51,7 +51,7 @@ def evaluate(
     Returns
     -------
     float
-        Accuracy or F1 from 0 to 1 (against the one answer that the corpus holds), or Spearman's rank correlation.
+        Accuracy or F1 from 0 to 1 (the best over the answers that the corpus holds), or Spearman's rank correlation.
     """
     training = model.training
     model.eval()
@@ -59,11 +59,12 @@ def evaluate(
         run = Forward(model, tokens, precision)
         if data.task.kind == "span":
             answers = _read_answers(run, tokenizer, data, max_length)
-            return float(np.mean([answer_f1(a, b) for a, b in zip(answers, _truth(data), strict=True)]))
+            truths = data.table["answers"].to_pylist()
+            return float(np.mean([max(answer_f1(a, t) for t in ts) for a, ts in zip(answers, truths, strict=True)]))
         logits = _logits(run, tokenizer, data, max_length)
     finally:
         model.train(training)
-    truth = np.asarray(_truth(data))
+    truth = data.table["label"].to_numpy()
     if data.task.kind == "regression":
         return float(spearmanr(logits[:, 0], truth).statistic)
     return float((logits.argmax(1) == truth).mean())
@@ -120,10 +121,6 @@ def best_span(start: Tensor, end: Tensor, allowed: Tensor, longest: int = LONGES
     scores = scores.masked_fill(~possible, -torch.inf)
     place = int(scores.argmax())
     return float(scores.max()), *divmod(place, len(start))
-
-
-def _truth(data: Corpus) -> list[float] | list[str]:
-    return data.table["label"].to_pylist()
 
 
 def _logits(run: Forward, tokenizer: PreTrainedTokenizerBase, data: Corpus, max_length: int) -> np.ndarray:

@@ -114,8 +114,9 @@ def matrix(
 
 
 def estimates_figure(
-    rows: Sequence[tuple[str, str, Estimate | float]], chance: float | None = None, path: str | Path | None = None
-) -> Figure:
+    rows: Sequence[tuple[str, str, Estimate | float]], chance: float | None = None, path: str | Path | None = None,
+    quantity: str = "RepMatch",
+) -> Figure:  # fmt: skip
     """Estimates with their intervals, one line a quantity, the three kinds of number apart.
 
     Parameters
@@ -124,6 +125,8 @@ def estimates_figure(
         ``kind`` is ``"paper"``, ``"recorded"`` or ``"this build"``; a plain number has no interval.
     chance : float, optional
         Drawn as a line.
+    quantity : str
+        On the axis; scores are drawn from 0 to 1, anything else as wide as it needs.
     """
     labels = list(dict.fromkeys(label for label, _, _ in rows))
     kinds = [kind for kind in KINDS if any(k == kind for _, k, _ in rows)]
@@ -141,8 +144,9 @@ def estimates_figure(
             ax.axvline(chance, color="0.35", ls=":", lw=1, label="chance")
         ax.set_yticks(range(len(labels)), labels)
         ax.set_ylim(len(labels) - 0.5, -0.5)
-        ax.set_xlabel("RepMatch")
-        ax.set_xlim(min(0, ax.get_xlim()[0]), max(1, ax.get_xlim()[1]))
+        ax.set_xlabel(quantity)
+        if quantity == "RepMatch":
+            ax.set_xlim(min(0, ax.get_xlim()[0]), max(1, ax.get_xlim()[1]))
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.5 / len(labels)), ncol=4, fontsize=8, frameon=False)
         sns.despine(ax=ax, left=True)
         return _finish(figure, path)

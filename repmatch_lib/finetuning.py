@@ -20,7 +20,7 @@ from repmatch_lib.encoders import Encoder, encoder
 from repmatch_lib.evaluation import evaluate
 from repmatch_lib.models import frozen_model, lora_model
 from repmatch_lib.runs import Count, Seed, one_thread
-from repmatch_lib.selections import Ranking, Selection
+from repmatch_lib.selection import Ranking, Selection
 from repmatch_lib.training import fit, resolve_device, resolve_precision
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ class Request(Protocol):
 
 
 # A field that only requests of the kind have, and where the kind is defined.
-KINDS = {"target": ("selections", "Ranking"), "selection": ("finetuning", "FineTuning")}
+KINDS = {"target": ("selection", "Ranking"), "selection": ("finetuning", "FineTuning")}
 ADAPTER = ("runs", "Run")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,3 +65,28 @@ def jackknife(
     error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
     half = float(t.ppf((1 + level) / 2, max(n - 1, 1))) * error
     return Estimate(value, value - half, value + half, n, unit)
+
+
+def mean_over(values: Mapping[Hashable, float], unit: str = "run") -> Estimate:
+    """The mean of independent runs with Student's interval.
+
+    Parameters
+    ----------
+    values : mapping
+        One value a run.
+    unit : str
+    """
+    return jackknife(list(values), lambda kept: float(np.mean([values[one] for one in kept])), unit)
+
+
+def paired(a: Mapping[Hashable, float], b: Mapping[Hashable, float], unit: str = "run") -> Estimate:
+    """The mean of ``a - b`` over runs that share what they can, such as a seed.
+
+    Raises
+    ------
+    ValueError
+        If the runs of the two differ.
+    """
+    if a.keys() != b.keys():
+        raise ValueError(f"runs {list(a)} and {list(b)} cannot be paired: give both the same runs")
+    return mean_over({one: a[one] - b[one] for one in a}, unit)

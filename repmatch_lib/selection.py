@@ -107,8 +107,9 @@ class Selection:
     rule : {"top", "lowest", "highest loss", "longest", "random"}
         The highest and lowest scores, the highest losses before training, the most words, or a random draw.
     k : int
-    balanced : bool
-        As many of each class, as far as there are; by the rule within each.
+    balance : {None, "label", "top"}
+        As many of each class as the rule has it, the same number of each (as far as there are), or as many as there
+        are among the k best by RepMatch; by the rule within each class.
     draw : int
         Seed of a random draw.
     """
@@ -116,19 +117,19 @@ class Selection:
     ranking: Ranking
     rule: Literal["top", "lowest", "highest loss", "longest", "random"] = "top"
     k: Count = 100
-    balanced: bool = False
+    balance: Literal["label", "top"] | None = None
     draw: Seed = 0
 
     @model_validator(mode="after")
     def _has_classes(self) -> Selection:
-        if self.balanced and find_task(self.ranking.target.task).kind != "classification":
-            raise ValueError(f"{self.ranking.target.task} has no classes to balance: give balanced=False")
+        if self.balance and find_task(self.ranking.target.task).kind != "classification":
+            raise ValueError(f"{self.ranking.target.task} has no classes to balance: give balance=None")
         return self
 
     @property
     def needs(self) -> tuple[Ranking, ...]:
         """Requests that come first."""
-        return (self.ranking,) if self.rule in SCORED else ()
+        return (self.ranking,) if self.rule in SCORED or self.balance == "top" else ()
 
     def make(self, store: stores.Store | None = None, progress: bool = True) -> Corpus:
         """The chosen instances, in the order of choice."""
@@ -137,27 +138,38 @@ class Selection:
         table["words"] = sum(table[c].str.split().str.len() for c in ("text", "text_pair") if c in table)
         if self.needs:
             table[["loss", "score"]] = self.ranking.make(store, progress).to_pandas()[["loss", "score"]]
-        return pool.take(choose(table, self.rule, self.k, self.balanced, self.draw))
+        return pool.take(select(table, self.k, self.balance, self.rule, self.draw))
 
 
-def choose(table: pd.DataFrame, rule: str, k: int, balanced: bool = False, draw: int = 0) -> np.ndarray:
+def select(
+    scores: Scores | pd.DataFrame, k: int = 100, balance: str | None = None, rule: str = "top", draw: int = 0
+) -> np.ndarray:
     """Row numbers of the instances that a rule keeps, the first choice first; equal values in the table's order.
 
     Parameters
     ----------
-    table : DataFrame
-        With the column that the rule looks at: ``score``, ``loss`` or ``words``; and ``label`` to balance.
-    rule, k, balanced, draw
+    scores : Scores or DataFrame
+        With the columns that the rule looks at: ``score``, ``loss``, ``words``, ``label``.
+    k, balance, rule, draw
         See `Selection`.
 
     Raises
     ------
     ValueError
-        If there are fewer than ``k`` instances.
+        If there are fewer than ``k`` instances, or the rule or balance is unknown.
     """
+    if rule not in RULES or balance not in (None, "label", "top"):
+        rules = ", ".join(RULES)
+        raise ValueError(f"rule = {rule!r}, balance = {balance!r}: give a rule of {rules}; balance None, 'label' or 'top'")
+    table = scores.to_pandas() if isinstance(scores, Scores) else scores.reset_index(drop=True)
     if k > len(table):
         raise ValueError(f"k = {k}, but the pool has {len(table)} instances: lower k, or enlarge the pool")
-    table = table.reset_index(drop=True)
     value = RULES[rule](table, np.random.default_rng(draw))
-    round_ = value.groupby(table.label).rank(method="first", ascending=False) if balanced else 0 * value
-    return np.lexsort((table.index, -value, round_))[:k]
+    if balance is None:
+        return np.argsort(-value.to_numpy(), kind="stable")[:k]
+    place = value.groupby(table.label).rank(method="first", ascending=False)  # within its class, from 1
+    if balance == "label":
+        return np.lexsort((-value, place))[:k]
+    quota = table.label.iloc[select(table, k)].value_counts()
+    kept = table.index[place <= table.label.map(quota).fillna(0)]
+    return kept[np.argsort(-value[kept].to_numpy(), kind="stable")].to_numpy()
