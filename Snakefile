@@ -17,15 +17,8 @@ EXECUTED = "book/executed"
 # A corpus scored in parts: --config score="--task sst2 --target adapter/" out=scores shards=16, target "scores".
 SCORES, SHARDS = config.get("out", "scores"), int(config.get("shards", 4))
 
-# A chapter: its notebook, and the notebooks whose records it reads.
-CHAPTERS = {
-    "seed_robustness": [],
-    "instance_robustness": [],
-    "dataset_heatmaps": [],
-    "top100_selection": [],
-    "performance": [],
-    "ledger": ["seed_robustness", "instance_robustness", "dataset_heatmaps", "top100_selection"],
-}
+CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
+READERS = {"ledger": [name for name in CHAPTERS if name != "ledger"]}  # whose records a notebook reads
 
 VALUES = {name: runner.settings(f"notebooks/{name}.ipynb", PROFILE) for name in CHAPTERS}
 RUNS = {name: runner.plan(f"notebooks/{name}.ipynb", VALUES[name]) for name in CHAPTERS}
@@ -39,7 +32,7 @@ def made(wanted):
 
 def read_by(name):
     """The records that a notebook reads: this build's and the recorded ones."""
-    build = [f"{EXECUTED}/{other}.ipynb" for other in CHAPTERS[name]]
+    build = [f"{EXECUTED}/{other}.ipynb" for other in READERS.get(name, [])]
     return build + sorted(Path("data/recorded").glob("*.json" if build else f"{name}.json"))
 
 

@@ -38,7 +38,7 @@ _PUBLIC = {
     "statistics": ["Estimate", "jackknife", "mean_over", "paired"],
     "records": ["Record"],
     "published": ["published", "claims", "ledger", "recorded", "recorded_with", "rules", "three_columns"],
-    "figures": ["estimates_figure", "grid_panels", "layer_profile", "matrix", "times_figure"],
+    "figures": ["curves_figure", "estimates_figure", "grid_panels", "layer_profile", "matrix", "times_figure"],
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = sorted(_WHERE)

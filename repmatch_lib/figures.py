@@ -173,6 +173,43 @@ def layer_profile(scores: Mapping[str, Sequence[float]], chance_95: float, path:
         return _finish(figure, path)
 
 
+def curves_figure(
+    panels: Mapping[str, Mapping[str, Mapping[float, Estimate]]],
+    quantity: str,
+    over: str,
+    path: str | Path | None = None,
+) -> Figure:
+    """Estimates against a setting, one panel a kind of number, one line with its band a way.
+
+    Parameters
+    ----------
+    panels : mapping of kind to mapping of name to mapping of x to Estimate
+        ``kind`` is ``"recorded"`` or ``"this build"``; an empty one is left out.
+    quantity, over : str
+        On the axes; ``over`` on a logarithmic scale.
+    """
+    panels = {kind: curves for kind, curves in panels.items() if curves}
+    styles = [("-", "o"), ("--", "s"), (":", "^"), ("-.", "D")]
+    with plt.rc_context(THEME):
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(max(4.5, 3.6 * len(panels)), 3.2), squeeze=False, sharey=True, layout="constrained"
+        )
+        for ax, (kind, curves) in zip(axes[0], panels.items(), strict=True):
+            for (name, points), (line, marker), shade in zip(curves.items(), styles, (1, 0.75, 0.5, 0.3), strict=False):
+                xs, found = list(points), list(points.values())
+                color = sns.light_palette(KINDS[kind][0], as_cmap=True)(shade)
+                ax.plot(xs, [e.value for e in found], line, marker=marker, ms=4, color=color, label=name)
+                ax.fill_between(xs, [e.low for e in found], [e.high for e in found], color=color, alpha=0.18, lw=0)
+            ax.set(xscale="log", xlabel=over, title=kind, xticks=xs)
+            ax.set_xticks(xs, [f"{x:g}" for x in xs], fontsize=8)
+            ax.minorticks_off()
+        axes[0, 0].set_ylabel(quantity)
+        handles, labels = axes[0, -1].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncol=len(labels), fontsize=8, frameon=False)
+        sns.despine(figure)
+        return _finish(figure, path)
+
+
 def times_figure(rows: pd.DataFrame, ways: Sequence[str], path: str | Path | None = None) -> Figure:
     """Milliseconds an instance, one bar a way of doing it, in float32 and bf16.
 

@@ -160,7 +160,7 @@ def select(
     """
     if rule not in RULES or balance not in (None, "label", "top"):
         rules = ", ".join(RULES)
-        raise ValueError(f"rule = {rule!r}, balance = {balance!r}: give a rule of {rules}; balance None, 'label' or 'top'")
+        raise ValueError(f"rule = {rule!r}, balance = {balance!r}: give one of {rules}; None, 'label' or 'top'")
     table = scores.to_pandas() if isinstance(scores, Scores) else scores.reset_index(drop=True)
     if k > len(table):
         raise ValueError(f"k = {k}, but the pool has {len(table)} instances: lower k, or enlarge the pool")

@@ -66,3 +66,22 @@ def test_one_unit_of_a_plain_mean_gives_no_interval() -> None:
 def test_formats() -> None:
     assert f"{rm.Estimate(0.5, 0.25, 0.75, 3, 'seed'):.3f}" == "0.500 [0.250, 0.750]"
     assert f"{rm.Estimate(0.5, math.nan, math.nan, 1, 'seed')}" == "0.50"
+
+
+def test_a_mean_over_runs_has_students_interval() -> None:
+    values = dict(enumerate([0.4, 0.55, 0.5, 0.61, 0.47]))
+    found = rm.mean_over(values)
+    low, high = scipy.stats.t.interval(0.95, 4, np.mean(list(values.values())), scipy.stats.sem(list(values.values())))
+    assert (found.low, found.high, found.unit) == (pytest.approx(low), pytest.approx(high), "run")
+
+
+def test_pairs_take_out_what_runs_share() -> None:
+    random = np.random.default_rng(0)
+    shared, noise = random.normal(0, 10, 6), random.normal(0, 0.1, 6)
+    a, b = dict(enumerate(shared + 1)), dict(enumerate(shared + noise))
+    difference = rm.paired(a, b)
+    test = scipy.stats.ttest_rel(list(a.values()), list(b.values())).confidence_interval()
+    assert (difference.low, difference.high) == (pytest.approx(test.low), pytest.approx(test.high))
+    assert difference.high - difference.low < 1 < rm.mean_over(a).high - rm.mean_over(a).low
+    with pytest.raises(ValueError, match="cannot be paired"):
+        rm.paired(a, {0: 1.0})

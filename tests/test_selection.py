@@ -1,0 +1,224 @@
+"""Which instances a rule keeps, against sorting by hand; and the chain from a target to an accuracy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+import repmatch_lib as rm
+from repmatch_lib import finetuning, instances, requests
+from repmatch_lib.models import frozen_model
+from repmatch_lib.requests import parse, stages
+
+Tiny = Callable[[str], rm.Encoder]
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    random = np.random.default_rng(1)
+    return pd.DataFrame(
+        {
+            "label": random.choice(3, 60, p=[0.7, 0.2, 0.1]),
+            "score": random.random(60).round(2),
+            "loss": random.random(60),
+            "words": random.integers(1, 9, 60),
+        }
+    )
+
+
+def by_hand(values: pd.Series, k: int) -> list[int]:
+    return sorted(range(len(values)), key=lambda row: (-values[row], row))[:k]
+
+
+@pytest.mark.parametrize(
+    ("rule", "column", "sign"),
+    [("top", "score", 1), ("lowest", "score", -1), ("highest loss", "loss", 1), ("longest", "words", 1)],
+)
+def test_the_highest_values_are_kept(table: pd.DataFrame, rule: str, column: str, sign: int) -> None:
+    assert rm.select(table, 11, rule=rule).tolist() == by_hand(sign * table[column], 11)
+
+
+def test_ties_are_kept_in_the_order_of_the_rows() -> None:
+    table = pd.DataFrame({"score": [1.0, 2.0, 1.0, 1.0], "label": 0})
+    assert rm.select(table, 3).tolist() == [1, 0, 2]
+
+
+def test_a_random_draw_is_its_seeds(table: pd.DataFrame) -> None:
+    first, again, other = (rm.select(table, 20, rule="random", draw=draw).tolist() for draw in (3, 3, 4))
+    assert first == again != other and len(set(first)) == 20
+
+
+def test_balanced_takes_the_best_of_each_class(table: pd.DataFrame) -> None:
+    kept = rm.select(table, 12, balance="label")
+    for label in range(3):
+        rows = table.index[table.label == label]
+        mine = [row for row in kept if table.label[row] == label]
+        assert len(mine) == 4 and table.score[mine].min() >= table.score[rows.difference(mine)].max() - 1e-12
+
+
+def test_a_class_that_runs_out_leaves_its_places_to_the_others(table: pd.DataFrame) -> None:
+    few = (table.label == 2).sum()
+    counts = Counter(table.label[rm.select(table, 3 * few + 6, balance="label")])
+    assert counts[2] == few and abs(counts[0] - counts[1]) <= 1 and counts.total() == 3 * few + 6
+
+
+@pytest.mark.parametrize("rule", ["random", "lowest"])
+def test_classes_as_in_the_top(table: pd.DataFrame, rule: str) -> None:
+    top, kept = rm.select(table, 15), rm.select(table, 15, balance="top", rule=rule)
+    assert Counter(table.label[kept]) == Counter(table.label[top]) and set(kept) != set(top)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 61}, "k = 61, but the pool has 60 instances"),
+        ({"rule": "best"}, "rule = 'best', .* give one of top, lowest"),
+        ({"balance": "classes"}, "balance = 'classes'"),
+    ],
+)
+def test_what_cannot_be_selected(table: pd.DataFrame, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rm.select(table, **({"k": 5} | options))
+
+
+# --- Requests ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def request_(toy: rm.Corpus, tiny: Tiny) -> Callable[..., rm.FineTuning]:
+    def make(rule: str = "top", seed: int = 0, **settings: object) -> rm.FineTuning:
+        run = rm.Run(str(toy.task.file), str(tiny("bert").folder), rank=1, rows=24, epochs=1, max_length=32, lr=1e-2)
+        balance = settings.pop("balance", None)
+        selection = rm.Selection(rm.Ranking(run, rows=30), rule, 10, balance, seed)
+        return rm.FineTuning(selection, seed=seed, **({"lr": 5e-3, "epochs": 3, "max_length": 32} | settings))
+
+    return make
+
+
+def test_a_request_survives_the_command_line(request_: Callable[..., rm.FineTuning]) -> None:
+    for request in (request_(), request_().selection.ranking, request_().selection.ranking.target):
+        again = parse(request.to_json())
+        assert again == request and again.id == request.id and type(again) is type(request)
+
+
+def test_stages_put_first_what_is_needed(request_: Callable[..., rm.FineTuning]) -> None:
+    top, random = request_("top"), request_("random", seed=1)
+    first, second, third = stages([top, random, top])
+    ranking = top.selection.ranking
+    assert set(first) == {ranking.target, random} and second == [ranking] and third == [top]
+    assert stages([]) == []
+
+
+def test_a_random_draw_needs_no_scores(request_: Callable[..., rm.FineTuning]) -> None:
+    needs = {rule: bool(request_(rule).needs) for rule in ("top", "lowest", "highest loss", "longest", "random")}
+    assert needs == {"top": True, "lowest": True, "highest loss": True, "longest": False, "random": False}
+    assert request_("random", balance="top").needs and not request_("random", balance="label").needs
+
+
+def test_the_whole_chain_is_done_once(request_: Callable[..., rm.FineTuning], monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = request_().make(progress=False)
+    ranking = request_().selection.ranking
+    scores = ranking.make(progress=False).to_pandas()
+    best = scores.id.iloc[by_hand(scores.score, 10)].tolist()
+    assert outcome.instances == best and sum(outcome.labels.values()) == 10
+    assert outcome.metric == "accuracy" and 0 <= outcome.value <= 1
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(finetuning, "fine_tune", never)
+    monkeypatch.setattr(instances, "Job", never)
+    assert request_().make(progress=False) == outcome
+
+
+def test_one_selection_by_two_rules_is_one_outcome(request_: Callable[..., rm.FineTuning], own_store: object) -> None:
+    outcomes = [request_("random", balance=balance, seed=2).make(progress=False) for balance in (None, None, "label")]
+    assert outcomes[0] == outcomes[1]
+    assert len(list((own_store / "outcomes").glob("[!.]*"))) == (1 if outcomes[0] == outcomes[2] else 2)
+
+
+def test_classes_are_needed_to_balance() -> None:
+    with pytest.raises(ValidationError, match="squad has no classes to balance: give balance=None"):
+        rm.Selection(rm.Ranking(rm.Run("squad")), balance="label")
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_what_a_method_trains(tiny: Tiny, toy: rm.Corpus, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    seen = {}
+    fit = finetuning.fit
+
+    def watched(model: object, *args: object) -> list[float]:
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        losses = fit(model, *args)
+        seen["moved"] = {name for name, p in model.named_parameters() if not p.equal(before[name])}
+        seen["all"] = set(before)
+        return losses
+
+    monkeypatch.setattr(finetuning, "fit", watched)
+    rm.fine_tune(tiny("bert"), toy, toy, method=method, lr=1e-2, epochs=2, max_length=32, progress=False)
+    of_head = {name for name in seen["all"] if "classifier" in name}
+    if method == "full":
+        assert seen["moved"] >= {name for name in seen["all"] if ".layer." in name and "weight" in name} | of_head
+    else:
+        assert seen["moved"] == {name for name in seen["all"] if "lora_" in name} | of_head
+
+
+def test_fine_tuning_learns_and_starts_from_the_seed(tiny: Tiny, toy: rm.Corpus) -> None:
+    tuned = [
+        rm.fine_tune(tiny("bert"), toy, toy, seed=seed, lr=3e-3, epochs=epochs, max_length=32, progress=False)
+        for seed, epochs in ((0, 12), (0, 12), (1, 12), (0, 1))
+    ]
+    assert tuned[0].value == tuned[1].value > 0.9 and tuned[3].value < tuned[0].value
+    losses = [one.provenance["loss"]["last_epoch"] for one in tuned]
+    assert losses[0] == losses[1] != losses[2]
+    head = [
+        dict(frozen_model(tiny("bert"), "classification", 2, seed).named_parameters())["classifier.weight"]
+        for seed in (0, 1)
+    ]
+    assert not head[0].equal(head[1])
+
+
+def test_a_command_makes_any_request(
+    request_: Callable[..., rm.FineTuning], monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    from typer.testing import CliRunner
+
+    from repmatch_lib.cli import app
+
+    result = CliRunner().invoke(app, ["train", request_("random").to_json(), "--out", str(tmp_path / "made.json")])
+    assert result.exit_code == 0, result.output
+    assert request_("random").make(progress=False).provenance["measured"]["seconds"] > 0
+    assert "evaluated_on" in (tmp_path / "made.json").read_text()
+
+
+def test_results_do_not_depend_on_the_number_of_threads(
+    request_: Callable[..., rm.FineTuning], own_store: object, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    import torch
+
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            found.append(request_().make(rm.Store(tmp_path / str(threads)), progress=False))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(1)
+    same = [replace(one, provenance={}) for one in found]
+    assert same[0] == same[1] and {one.provenance["training"]["threads"] for one in found} == {1}
+
+
+def test_kinds_are_told_apart_by_a_field_of_their_own() -> None:
+    import dataclasses
+
+    fields = {
+        name: {f.name for f in dataclasses.fields(getattr(rm, name))} for name in ("Run", "Ranking", "FineTuning")
+    }
+    for field, (_, kind) in requests.KINDS.items():
+        assert [name for name, names in fields.items() if field in names] == [kind]
