@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,10 +210,15 @@ def _table(rows: list[dict[str, str]]) -> Markdown:
 
 
 def _number(numbers: dict[str, Any], text: str) -> str:
-    """A path into the numbers, followed; any other text as it stands."""
+    """The text with each path into the numbers, in braces or alone, followed; any other text as it stands."""
+    if "{" in text:
+        return re.sub(r"\{([^}]+)\}", lambda match: _number(numbers, match[1]), text)
     found: Any = numbers
     for part in text.split("/"):
-        if not isinstance(found, dict) or part not in found:
+        if isinstance(found, list) and part.isdigit() and int(part) < len(found):
+            found = found[int(part)]
+        elif isinstance(found, dict) and part in found:
+            found = found[part]
+        else:
             return text
-        found = found[part]
     return str(found)
