@@ -15,7 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 import repmatch_lib as rm
-from repmatch_lib import cli, runner
+from repmatch_lib import cli, requests, runner
 from repmatch_lib.paths import project_file
 
 NOTEBOOKS = sorted(project_file("notebooks").glob("*.ipynb"))
@@ -104,7 +104,7 @@ def test_every_notebook_states_its_parameters(file: Path) -> None:
 def test_every_profile_fits_every_notebook(file: Path, profile: str) -> None:
     values = runner.settings(file, profile)
     runs = runner.plan(file, values)
-    assert all(isinstance(run, rm.Run) for run in runs) and len(set(runs)) == len(runs)
+    assert all(requests.parse(run.to_json()) == run for run in runs) and len(set(runs)) == len(runs)
     assert all((run.rank, run.encoder) == (values["rank"], values["encoder"]) for run in runs)
 
 
