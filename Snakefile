@@ -22,8 +22,9 @@ CHAPTERS = {
     "seed_robustness": [],
     "instance_robustness": [],
     "dataset_heatmaps": [],
+    "cls_baseline": [],
     "performance": [],
-    "ledger": ["seed_robustness", "instance_robustness", "dataset_heatmaps"],
+    "ledger": ["seed_robustness", "instance_robustness", "dataset_heatmaps", "cls_baseline"],
 }
 
 VALUES = {name: runner.settings(f"notebooks/{name}.ipynb", PROFILE) for name in CHAPTERS}

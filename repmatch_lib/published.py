@@ -208,9 +208,11 @@ def _table(rows: list[dict[str, str]]) -> Markdown:
 
 
 def _number(numbers: dict[str, Any], text: str) -> str:
-    """A path into the numbers, followed; any other text as it stands."""
+    """A path into the numbers, followed, a list by its places from 0; any other text as it stands."""
     found: Any = numbers
     for part in text.split("/"):
+        if isinstance(found, list):
+            found = {str(place): value for place, value in enumerate(found)}
         if not isinstance(found, dict) or part not in found:
             return text
         found = found[part]
