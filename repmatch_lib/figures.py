@@ -200,7 +200,7 @@ def share_curves(
             if marked is not None:
                 ax.axvline(marked, color="0.35", ls=":", lw=1)
                 ax.annotate(f"{marked:g}", (marked, 1.01), xycoords=("data", "axes fraction"), fontsize=8, ha="center")
-            ax.set(xlabel=f"cosine of two vectors, {title}", xlim=(-0.5, 1), ylim=(0, 1.02))
+            ax.set(xlabel=f"cosine, {title}", xlim=(-0.5, 1), ylim=(0, 1.02), xticks=(-0.5, 0, 0.5, 1))
             sns.despine(ax=ax)
         axes[0, 0].set_ylabel("share of pairs above")
         handles, names = axes[0, 0].get_legend_handles_labels()
