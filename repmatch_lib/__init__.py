@@ -31,6 +31,7 @@ _PUBLIC = {
     "scores": ["Scores", "ScoreStore"],
     "store": ["Store"],
     "costs": ["instance_flops", "projected_hours"],
+    "cls_baseline": ["Cosines", "cosine_share", "cosines", "vectors"],
     "runs": ["Run", "adapter", "grid"],
     "selection": ["Ranking", "Selection", "select"],
     "finetuning": ["FineTuning", "Outcome", "fine_tune"],
@@ -38,7 +39,15 @@ _PUBLIC = {
     "statistics": ["Estimate", "jackknife", "mean_over", "paired"],
     "records": ["Record"],
     "published": ["published", "claims", "ledger", "recorded", "recorded_with", "rules", "three_columns"],
-    "figures": ["curves_figure", "estimates_figure", "grid_panels", "layer_profile", "matrix", "times_figure"],
+    "figures": [
+        "curves_figure",
+        "estimates_figure",
+        "grid_panels",
+        "layer_profile",
+        "matrix",
+        "share_curves",
+        "times_figure",
+    ],
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = sorted(_WHERE)

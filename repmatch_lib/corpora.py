@@ -225,7 +225,9 @@ def _require(table: pa.Table, columns: list[str], file: Path) -> None:
 
 
 def _class_numbers(table: pa.Table, task: Task, file: Path) -> list[int]:
-    """Class numbers from names or numbers, whichever the file holds."""
+    """Class numbers from names or numbers, whichever the file holds; or from scores, by the task's cut."""
+    if task.cut is not None:
+        return [int(score > task.cut) for score in _scores(table, task, file)]
     row_of = {label: k for k, label in enumerate(task.labels)}
     names = task.file_labels or task.labels
     # In a file whose labels are text, a stray number is an unknown label and not a class number.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -114,9 +115,11 @@ def matrix(
 
 
 def estimates_figure(
-    rows: Sequence[tuple[str, str, Estimate | float]], chance: float | None = None, path: str | Path | None = None,
+    rows: Sequence[tuple[str, str, Estimate | float]],
+    chance: float | None = None,
+    path: str | Path | None = None,
     quantity: str = "RepMatch",
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Estimates with their intervals, one line a quantity, the three kinds of number apart.
 
     Parameters
@@ -207,6 +210,39 @@ def curves_figure(
         handles, labels = axes[0, -1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncol=len(labels), fontsize=8, frameon=False)
         sns.despine(figure)
+        return _finish(figure, path)
+
+
+def share_curves(
+    panels: Mapping[str, pd.DataFrame], marked: float | None = None, path: str | Path | None = None
+) -> Figure:
+    """Share of pairs above every cosine, one line a data set, panels side by side.
+
+    Parameters
+    ----------
+    panels : mapping of str to DataFrame
+        By title; cosines as the index, data sets as the columns, shares from 0 to 1.
+    marked : float, optional
+        A threshold to draw.
+    """
+    with plt.rc_context(THEME):
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(7.5, 3.4), sharey=True, squeeze=False, layout="constrained"
+        )
+        for ax, (title, shares) in zip(axes[0], panels.items(), strict=True):
+            styles = itertools.cycle(["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))])
+            for (name, curve), style, color in zip(
+                shares.items(), styles, sns.color_palette(COLORS, shares.shape[1] + 1), strict=False
+            ):
+                ax.plot(shares.index, curve, ls=style, color=color, lw=1.6, label=name)
+            if marked is not None:
+                ax.axvline(marked, color="0.35", ls=":", lw=1)
+                ax.annotate(f"{marked:g}", (marked, 1.01), xycoords=("data", "axes fraction"), fontsize=8, ha="center")
+            ax.set(xlabel=f"cosine, {title}", xlim=(-0.5, 1), ylim=(0, 1.02), xticks=(-0.5, 0, 0.5, 1))
+            sns.despine(ax=ax)
+        axes[0, 0].set_ylabel("share of pairs above")
+        handles, names = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper center", ncol=len(names), fontsize=8, frameon=False)
         return _finish(figure, path)
 
 

@@ -23,6 +23,8 @@ class Task:
         Names of the classes, in the order of the head's rows; empty for regression and spans.
     file_labels : tuple of str
         What the numbers in the file stand for, where that is not the order of the head's rows.
+    cut : float or None
+        Two classes made of a column of scores: up to here, and above.
     epochs : int
         The paper's number of epochs (section 5.1).
     splits : dict
@@ -44,6 +46,7 @@ class Task:
     label: str
     labels: tuple[str, ...] = ()
     file_labels: tuple[str, ...] = ()
+    cut: float | None = None
     metric: str = "accuracy"
     epochs: int = 5
     splits: dict[str, str] = field(default_factory=dict)
@@ -158,6 +161,13 @@ TASKS["sst5-ends"] = replace(
     TASKS["sst5"], name="sst5-ends", title="SST-5, ends first", folder="sst5", file_labels=FIVE,
     labels=("very negative", "very positive", "negative", "neutral", "positive"),
 )  # fmt: skip
+
+# STS-B's scores, 0 to 5, in two classes. In the middle of the scale, 41 % of the training set are low; at 2.8, 48 %.
+for _name, _title, _cut in (("stsb-two", "STS-B, two classes", 2.5), ("stsb-even", "STS-B, two even classes", 2.8)):
+    TASKS[_name] = replace(
+        TASKS["stsb"], name=_name, title=_title, folder="stsb", kind="classification", metric="accuracy", cut=_cut,
+        labels=("low", "high"),
+    )  # fmt: skip
 
 
 def task(name: str | Path) -> Task:

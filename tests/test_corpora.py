@@ -185,6 +185,14 @@ HUB: dict[str, tuple[str, str, Columns, Columns]] = {
         "nyu-mll/glue", "stsb/train-00000-of-00001.parquet",
         {"sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": [0.0, 4.5], "idx": [0, 1]}, {"label": [0.0, 4.5]},
     ),
+    "stsb-two": (
+        "nyu-mll/glue", "stsb/train-00000-of-00001.parquet",
+        {"sentence1": ["a", "b", "c"], "sentence2": ["d", "e", "f"], "label": [0.0, 2.6, 2.5]}, {"label": [0, 1, 0]},
+    ),
+    "stsb-even": (
+        "nyu-mll/glue", "stsb/train-00000-of-00001.parquet",
+        {"sentence1": ["a", "b", "c"], "sentence2": ["d", "e", "f"], "label": [2.8, 2.6, 5.0]}, {"label": [0, 0, 1]},
+    ),
     "squad": (
         "rajpurkar/squad", "plain_text/train-00000-of-00001.parquet",
         SPAN | {"answers": [{"text": ["Ann"], "answer_start": [0]}, {"text": ["May", "in"], "answer_start": [3, 0]}]},
@@ -232,7 +240,7 @@ def test_hub_layout(name: str, source: str, tmp_path: Path, monkeypatch: pytest.
     revision = rm.task(name).hub[1]
     assert asked == [(repository, file, {"repo_type": "dataset", "revision": revision})]
     assert corpus.table.select(list(expected)).to_pydict() == expected
-    assert corpus.source.startswith(f"hub@{revision}:{name.removesuffix('-ends')}/")
+    assert corpus.source.startswith(f"hub@{revision}:{name.partition('-')[0]}/")
 
 
 def test_hub_ids_are_row_numbers_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,14 @@ def test_claims_name_estimates_that_their_records_hold() -> None:
     assert not missing
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [("a/b", "0.5"), ("a/c/1", "4.8"), ("a/c/1/0", "a/c/1/0"), ("a/c/2", "a/c/2"), ("a/c/-1", "a/c/-1"), ("x", "x")],
+)
+def test_a_path_into_the_numbers_follows_lists(path: str, text: str) -> None:
+    assert published._number({"a": {"b": 0.5, "c": [91.4, 4.8]}}, path) == text
+
+
 def test_numbers_of_the_paper_in_the_text_are_the_paper_s() -> None:
     texts = [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book").glob("*.md")]
     quoted = [number for text in texts for number in re.findall(r"\[([\d.]+)\]\{\.paper\}", text.read_text())]
@@ -132,7 +140,7 @@ def test_cover_figure_is_drawn_from_the_recorded_run() -> None:
 
 @pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
 def test_figures_have_alternative_text_and_caption(notebook: Path) -> None:
-    drawn = {"rm.grid_panels", "rm.matrix(", "rm.estimates_figure"}
+    drawn = {"rm.grid_panels", "rm.matrix(", "rm.estimates_figure", "rm.share_curves"}
     for cell in nbformat.read(notebook, as_version=4).cells:
         if cell.cell_type == "code" and any(name in cell.source for name in drawn):
             described = cell.metadata.get("mystnb", {})
