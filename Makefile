@@ -53,7 +53,7 @@ bench: $(VENV)/.installed
 record: $(VENV)/.installed
 	@test "$(PROFILE)" = laptop || (echo "Only the laptop profile is recorded: make record PROFILE=laptop" && exit 1)
 	@$(SNAKEMAKE) book
-	@repmatch keep seed_robustness instance_robustness dataset_heatmaps
+	@repmatch keep seed_robustness instance_robustness dataset_heatmaps hans_overlap
 
 serve: book
 	@python -m http.server --bind 127.0.0.1 --directory _build/html 8000

@@ -22,8 +22,9 @@ CHAPTERS = {
     "seed_robustness": [],
     "instance_robustness": [],
     "dataset_heatmaps": [],
+    "hans_overlap": [],
     "performance": [],
-    "ledger": ["seed_robustness", "instance_robustness", "dataset_heatmaps"],
+    "ledger": ["seed_robustness", "instance_robustness", "dataset_heatmaps", "hans_overlap"],
 }
 
 VALUES = {name: runner.settings(f"notebooks/{name}.ipynb", PROFILE) for name in CHAPTERS}

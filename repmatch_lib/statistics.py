@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t
+from scipy.stats import binomtest, t
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,23 @@ def jackknife(
     error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
     half = float(t.ppf((1 + level) / 2, max(n - 1, 1))) * error
     return Estimate(value, value - half, value + half, n, unit)
+
+
+def percentage(count: int, of: int, unit: str = "row", level: float = 0.95) -> Estimate:
+    """A count as a percentage of all, with Wilson's interval for rows that were drawn independently.
+
+    Parameters
+    ----------
+    count, of : int
+        ``0 <= count <= of`` and ``of > 0``.
+    unit : str
+        What is counted.
+    level : float
+
+    Returns
+    -------
+    Estimate
+        From 0 to 100.
+    """
+    interval = binomtest(count, of).proportion_ci(level, "wilson")
+    return Estimate(100 * count / of, 100 * float(interval.low), 100 * float(interval.high), of, unit)

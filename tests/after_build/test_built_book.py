@@ -56,7 +56,7 @@ def test_every_cell_was_executed_without_error(notebook: Path) -> None:
 
 
 def test_chapters_left_their_records() -> None:
-    for name in ("seed_robustness", "instance_robustness", "dataset_heatmaps"):
+    for name in ("seed_robustness", "instance_robustness", "dataset_heatmaps", "hans_overlap"):
         record = Record.load(ROOT / f"book/executed/{name}.json")
         assert record.experiment == name and record.provenance["encoder"]["weights_sha256"]
 
