@@ -31,7 +31,7 @@ _PUBLIC = {
     "scores": ["Scores", "ScoreStore"],
     "store": ["Store"],
     "costs": ["instance_flops", "projected_hours"],
-    "overlap": ["draw", "group_counts", "overlap"],
+    "overlap": ["draw", "group_counts", "word_overlap"],
     "runs": ["Run", "adapter", "grid"],
     "selections": ["Ranking", "Selection"],
     "finetuning": ["FineTuning", "Outcome", "fine_tune"],

@@ -13,7 +13,13 @@ from repmatch_lib.corpora import Corpus
 
 BANDS = {"full": (1.0, 1.0), "mid": (0.6, 0.8), "no": (0.0, 0.0)}
 HEURISTICS = ("lexical_overlap", "subsequence", "constituent")
+LIKE = {
+    "as long as full": ("premise_words", "hypothesis_words"),
+    "labelled as full": ("label",),
+    "as long and labelled as full": ("premise_words", "hypothesis_words", "label"),
+}
 ENTAILMENT = "entailment"
+OTHER_LABEL = 1000  # words that two rows may differ in before one with another label is taken
 
 _WORD = re.compile(r"\w+(?:[^\w\s]+\w+)*")
 
@@ -28,22 +34,19 @@ class Group:
         Rows that are not entailment, with an overlap from the first to the second, both included.
     heuristic : str
         Instead: rows with this value in the column ``heuristic``, whatever their label.
-    like : str
-        A group whose draw is followed: for each of its rows, the row nearest in words of premise and hypothesis.
-    balanced : bool
-        As many rows of each label.
+    follows : tuple of str
+        ``premise_words``, ``hypothesis_words``, ``label``: in what a draw is like the draw from *full* of the same seed.
+        For each row there, a row as near in these as can be.
     """
 
     overlap: tuple[float, float] | None = None
     heuristic: str = ""
-    like: str = ""
-    balanced: bool = False
+    follows: tuple[str, ...] = ()
 
 
 GROUPS = (
     {name: Group(band) for name, band in BANDS.items()}
-    | {f"{name}, as long as full": Group(BANDS[name], like="full") for name in ("mid", "no")}
-    | {f"{name}, balanced": Group(band, balanced=True) for name, band in BANDS.items()}
+    | {f"{name}, {how}": Group(BANDS[name], follows=columns) for name in ("mid", "no") for how, columns in LIKE.items()}
     | {name: Group(heuristic=name) for name in HEURISTICS}
 )
 
@@ -53,7 +56,7 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def overlap(
+def word_overlap(
     premises: Iterable[str], hypotheses: Sequence[str], words: Callable[[str], Iterable[str]] = words
 ) -> np.ndarray:
     """Share of each hypothesis' distinct words that occur in its premise.
@@ -84,7 +87,7 @@ def group_counts(corpus: Corpus, words: Callable[[str], Iterable[str]] = words) 
     corpus : Corpus
         Of pairs, with ``entailment`` among its labels.
     words : callable, optional
-        See `overlap`.
+        See `word_overlap`.
 
     Returns
     -------
@@ -118,7 +121,7 @@ def draw(corpus: Corpus, group: str, rows: int | None = None, seed: int = 0) -> 
         One of `GROUPS`.
     rows : int, optional
         So many; all that there are if not given. Fewer rows of one seed are a prefix of more, save in a group that
-        follows another one's lengths.
+        follows another one.
     seed : int
         Of the draw.
 
@@ -153,16 +156,14 @@ def _rows(corpus: Corpus, group: str, rows: int | None, seed: int) -> np.ndarray
     """Numbers of the rows drawn."""
     known = find(group)
     there = np.random.default_rng(seed).permutation(_members(corpus, known))
-    if known.balanced:
-        there = _alternating(there, np.array(corpus.table["label"].to_pylist()))
-    followed = _rows(corpus, known.like, rows, seed) if known.like else None
+    followed = _rows(corpus, "full", rows, seed) if known.follows else None
     wanted = len(there if followed is None else followed) if rows is None else rows
     if not 0 < wanted <= len(there):
         raise ValueError(
             f"{corpus.task.name} ({corpus.source}) has {len(there)} rows of the group {group!r}; asked for {wanted}. "
             "Lower rows, or take the whole corpus with source='hub'"
         )
-    return there[:wanted] if followed is None else _nearest(_pairs(corpus), followed, there)
+    return there[:wanted] if followed is None else _nearest(_pairs(corpus), known.follows, followed, there)
 
 
 def _members(corpus: Corpus, group: Group) -> np.ndarray:
@@ -185,27 +186,19 @@ def _pairs(corpus: Corpus, words: Callable[[str], Iterable[str]] = words) -> pd.
     premises, hypotheses = (corpus.table[column].to_pylist() for column in ("text", "text_pair"))
     return pd.DataFrame(
         {
-            "overlap": overlap(premises, hypotheses, words),
-            "label": [corpus.task.labels[label] for label in corpus.table["label"].to_pylist()],
+            "overlap": word_overlap(premises, hypotheses, words),
+            "label": pd.Categorical.from_codes(corpus.table["label"].to_pylist(), corpus.task.labels),
             "premise_words": [len(text.split()) for text in premises],
             "hypothesis_words": [len(text.split()) for text in hypotheses],
         }
     )
 
 
-def _alternating(chosen: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The rows with their labels in turn, for as long as every label has rows left."""
-    place = pd.Series(chosen).groupby(labels[chosen]).cumcount()
-    turns = place.groupby(labels[chosen]).size().min() if len(chosen) else 0
-    order = np.argsort(place, kind="stable")
-    return chosen[order][place[order] < turns]
-
-
-def _nearest(pairs: pd.DataFrame, followed: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """For each row of one group another row of another group, so that all lengths together differ least."""
+def _nearest(pairs: pd.DataFrame, columns: tuple[str, ...], followed: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """For each row of one group another row of another group, so that all together differ least in these columns."""
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 
-    lengths = pairs[["premise_words", "hypothesis_words"]].to_numpy()
-    _, match = linear_sum_assignment(cdist(lengths[followed], lengths[candidates], "cityblock"))
+    places = pairs.assign(label=OTHER_LABEL * pairs.label.cat.codes.astype(int))[list(columns)].to_numpy()
+    _, match = linear_sum_assignment(cdist(places[followed], places[candidates], "cityblock"))
     return candidates[match]

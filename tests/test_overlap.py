@@ -21,6 +21,7 @@ from repmatch_lib.runs import _resolve
 
 LABELS = ("entailment", "neutral", "contradiction")
 WORDS = [f"w{k}" for k in range(12)]
+BOTH = "as long and labelled as full"
 
 
 @pytest.mark.parametrize(
@@ -43,15 +44,15 @@ WORDS = [f"w{k}" for k in range(12)]
     ],
 )
 def test_the_rule_on_pairs_by_hand(premise: str, hypothesis: str, share: float) -> None:
-    assert rm.overlap([premise], [hypothesis]).tolist() == [share]
+    assert rm.word_overlap([premise], [hypothesis]).tolist() == [share]
 
 
 def test_a_hypothesis_without_words_has_no_overlap() -> None:
-    assert np.isnan(rm.overlap(["a man ."], ["?! ..."])).all()
+    assert np.isnan(rm.word_overlap(["a man ."], ["?! ..."])).all()
 
 
 def test_another_rule_of_what_a_word_is() -> None:
-    assert rm.overlap(["A man."], ["a man"], words=str.split).tolist() == [0.0]
+    assert rm.word_overlap(["A man."], ["a man"], words=str.split).tolist() == [0.0]
 
 
 @settings(max_examples=60, deadline=None)
@@ -67,7 +68,7 @@ def test_against_a_brute_force_loop(pairs: list[tuple[list[str], list[str]]]) ->
                 hits += word in premise
         expected.append(hits / len(seen))
     texts = [[" ".join(side) for side in sides] for sides in zip(*pairs, strict=True)]
-    assert rm.overlap(*texts).tolist() == expected
+    assert rm.word_overlap(*texts).tolist() == expected
 
 
 def in_group(premise: str, hypothesis: str, name: str) -> bool:
@@ -129,21 +130,15 @@ def test_a_draw_is_of_its_group_without_repetition_and_deterministic(corpus: rm.
         assert all(label != "entailment" and in_group(p, h, band) for p, h, label in texts(drawn))
 
 
-@pytest.mark.parametrize("group", [*BANDS, "mid, balanced"])
+@pytest.mark.parametrize("group", BANDS)
 def test_fewer_rows_of_one_seed_are_a_prefix_and_all_are_all(corpus: rm.Corpus, group: str) -> None:
     few, every = rm.draw(corpus, group, 20).table, rm.draw(corpus, group).table
     assert few.equals(every.slice(0, 20))
-    counts = rm.group_counts(corpus).set_index("group").loc[group.partition(",")[0]]
-    smaller = round(min(counts.neutral, counts.contradiction) * counts["rows"])
-    assert len(every) == (2 * smaller if "balanced" in group else counts["rows"])
+    assert len(every) == rm.group_counts(corpus).set_index("group")["rows"][group]
 
 
-@pytest.mark.parametrize("group", BANDS)
-def test_a_balanced_draw_has_as_many_of_each_label(corpus: rm.Corpus, group: str) -> None:
-    labels = [label for _, _, label in texts(rm.draw(corpus, f"{group}, balanced", 40))]
-    assert labels.count("neutral") == labels.count("contradiction") == 20
-    plain = [label for _, _, label in texts(rm.draw(corpus, group, 40))]
-    assert plain.count("neutral") != plain.count("contradiction")
+def labels(data: rm.Corpus) -> list[str]:
+    return [label for _, _, label in texts(data)]
 
 
 def lengths(data: rm.Corpus) -> np.ndarray:
@@ -152,19 +147,28 @@ def lengths(data: rm.Corpus) -> np.ndarray:
 
 @pytest.mark.parametrize("group", ["mid", "no"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_matched_rows_are_nearer_in_length(corpus: rm.Corpus, group: str, seed: int) -> None:
-    full = lengths(rm.draw(corpus, "full", 40, seed))
-    matched = lengths(rm.draw(corpus, f"{group}, as long as full", 40, seed))
-    plain = lengths(rm.draw(corpus, group, 40, seed))
-    assert abs(matched - full).sum() < abs(np.sort(plain, 0) - np.sort(full, 0)).sum()
-    # row by row no swap of two partners would bring the lengths nearer
-    cost = abs(matched[None] - full[:, None]).sum(-1)
-    swapped = cost + cost.T
-    assert (swapped >= cost.diagonal()[:, None] + cost.diagonal()[None] - 1e-9).all()
+def test_matched_rows_are_like_those_of_full(corpus: rm.Corpus, group: str, seed: int) -> None:
+    full, plain, long, labelled, both = (
+        rm.draw(corpus, name, 40, seed)
+        for name in ("full", group, *(f"{group}, {how}" for how in ("as long as full", "labelled as full", BOTH)))
+    )
+    assert labels(labelled) == labels(both) == labels(full)
+    assert sorted(labels(plain)) != sorted(labels(full))
+    assert abs(lengths(long) - lengths(full)).sum() <= abs(lengths(both) - lengths(full)).sum()
+    # lengths in the best order that a plain draw can be put in, column by column
+    of_plain, of_full = (np.sort(lengths(data), 0) for data in (plain, full))
+    assert abs(lengths(both) - lengths(full)).sum() < abs(of_plain - of_full).sum()
+    # no two rows could be swapped for less
+    cost = abs(lengths(long)[None] - lengths(full)[:, None]).sum(-1)
+    assert (cost + cost.T >= cost.diagonal()[:, None] + cost.diagonal()[None]).all()
 
 
 def test_all_of_a_matched_group_is_as_many_as_it_follows(corpus: rm.Corpus) -> None:
-    assert len(rm.draw(corpus, "mid, as long as full")) == len(rm.draw(corpus, "full"))
+    full = rm.draw(corpus, "full").table["id"].to_pylist()
+    fewer = corpus.take(sorted(set(range(len(corpus))) - set(full[50:])))
+    assert len(rm.draw(fewer, "mid, as long as full")) == len(rm.draw(fewer, "full")) == 50
+    with pytest.raises(ValueError, match="50 rows of the group 'full'; asked for 60"):
+        rm.draw(fewer, "mid, as long as full", 60)
 
 
 def test_too_few_rows_name_what_there_is(corpus: rm.Corpus) -> None:
