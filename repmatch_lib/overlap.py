@@ -35,7 +35,7 @@ class Group:
     heuristic : str
         Instead: rows with this value in the column ``heuristic``, whatever their label.
     follows : tuple of str
-        ``premise_words``, ``hypothesis_words``, ``label``: in what a draw is like the draw from *full* of the same seed.
+        ``premise_words``, ``hypothesis_words``, ``label``: how a draw is like the draw from *full* of the same seed.
         For each row there, a row as near in these as can be.
     """
 
