@@ -32,11 +32,12 @@ _PUBLIC = {
     "store": ["Store"],
     "costs": ["instance_flops", "projected_hours"],
     "cls_baseline": ["Cosines", "cosine_share", "cosines", "vectors"],
+    "overlap": ["draw", "group_counts", "word_overlap"],
     "runs": ["Run", "adapter", "grid"],
     "selection": ["Ranking", "Selection", "select"],
     "finetuning": ["FineTuning", "Outcome", "fine_tune"],
     "evaluation": ["answer_f1", "evaluate"],
-    "statistics": ["Estimate", "jackknife", "mean_over", "paired"],
+    "statistics": ["Estimate", "jackknife", "mean_over", "paired", "percentage"],
     "records": ["Record"],
     "published": ["published", "claims", "ledger", "recorded", "recorded_with", "rules", "three_columns"],
     "figures": [

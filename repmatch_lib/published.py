@@ -67,7 +67,7 @@ def claims() -> list[Claim]:
     """The paper's claims, in its own order."""
     numbers = published()
     found = yaml.safe_load(project_file("data/published/claims.yaml").read_text())
-    return [Claim(**item | {"paper": _number(numbers, item["paper"])}) for item in found]
+    return [_claim(item, _paper(numbers, item["paper"])) for item in found]
 
 
 def records(folder: str | Path) -> dict[str, Record]:
@@ -207,6 +207,22 @@ def _table(rows: list[dict[str, str]]) -> Markdown:
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
     text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     return Markdown(f":::{{container}} ledger\n\n{text}\n\n:::")
+
+
+def _claim(item: dict[str, Any], paper: str) -> Claim:
+    """A claim; a bound given as ``paper`` is the paper's number as it is shown."""
+    rule = {
+        kind: float(paper.removesuffix(" %")) if bound == "paper" else bound for kind, bound in item["rule"].items()
+    }
+    return Claim(**item | {"paper": paper, "rule": rule})
+
+
+def _paper(numbers: dict[str, Any], text: str) -> str:
+    """A path into the numbers, or a share of two, ``path % of path``; any other text as it stands."""
+    part, share, whole = text.partition(" % of ")
+    if not share:
+        return _number(numbers, text)
+    return f"{100 * float(_number(numbers, part)) / float(_number(numbers, whole)):.2f} %"
 
 
 def _number(numbers: dict[str, Any], text: str) -> str:

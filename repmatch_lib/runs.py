@@ -25,13 +25,17 @@ Seed = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Run:
-    """A request for one adapter; see `train_adapter` and `load` for what each setting does."""
+    """A request for one adapter; see `train_adapter` and `load` for what each setting does.
+
+    With a ``group`` the rows are drawn from that group of the task's rows; see `overlap.draw`.
+    """
 
     task: str
     encoder: str = "minilm"
     source: Literal["mini", "local", "hub", "auto"] = "auto"
     rows: Count | None = None
     sample_seed: Seed = 0
+    group: str | None = None
     rank: Count = 4
     modules: tuple[str, ...] = ("value",)
     seed: Seed = 0
@@ -47,6 +51,15 @@ class Run:
     @classmethod
     def _known(cls, name: str) -> str:
         find_task(name)
+        return name
+
+    @field_validator("group")
+    @classmethod
+    def _is_a_group(cls, name: str | None) -> str | None:
+        if name is not None:
+            from repmatch_lib.overlap import find
+
+            find(name)
         return name
 
     @property
@@ -123,10 +136,14 @@ def adapter(run: Run, store: stores.Store | None = None, progress: bool = True) 
 def _resolve(run: Run) -> tuple[Any, Any, dict[str, Any]]:
     from repmatch_lib.corpora import load
     from repmatch_lib.encoders import encoder
+    from repmatch_lib.overlap import draw
     from repmatch_lib.training import resolve_device, resolve_precision
 
     found = find_task(run.task)
-    data = load(found, source=run.source, rows=run.rows, seed=run.sample_seed)
+    if run.group:
+        data = draw(load(found, source=run.source), run.group, run.rows, run.sample_seed)
+    else:
+        data = load(found, source=run.source, rows=run.rows, seed=run.sample_seed)
     names = ("rank", "modules", "seed", "head_seed", "lr", "batch_size", "max_length", "dropout")
     settings = {name: getattr(run, name) for name in names}
     settings["epochs"] = run.epochs or found.epochs

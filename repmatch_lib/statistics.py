@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t
+from scipy.stats import binomtest, t
 
 
 @dataclass(frozen=True)
@@ -90,3 +90,23 @@ def paired(a: Mapping[Hashable, float], b: Mapping[Hashable, float], unit: str =
     if a.keys() != b.keys():
         raise ValueError(f"runs {list(a)} and {list(b)} cannot be paired: give both the same runs")
     return mean_over({one: a[one] - b[one] for one in a}, unit)
+
+
+def percentage(count: int, of: int, unit: str = "row", level: float = 0.95) -> Estimate:
+    """A count as a percentage of all, with Wilson's interval for rows that were drawn independently.
+
+    Parameters
+    ----------
+    count, of : int
+        ``0 <= count <= of`` and ``of > 0``.
+    unit : str
+        What is counted.
+    level : float
+
+    Returns
+    -------
+    Estimate
+        From 0 to 100.
+    """
+    interval = binomtest(count, of).proportion_ci(level, "wilson")
+    return Estimate(100 * count / of, 100 * float(interval.low), 100 * float(interval.high), of, unit)
