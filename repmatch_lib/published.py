@@ -31,7 +31,7 @@ RULES: dict[str, tuple[str, Callable[[Estimate, float], tuple[bool, bool]]]] = {
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper and the rule it is judged by."""
+    """One claim of the paper and the rule it is judged by; where it cannot be run, what that needs."""
 
     id: str
     where: str
@@ -40,6 +40,7 @@ class Claim:
     experiment: str
     estimate: str
     rule: dict[str, float]
+    needs: str = ""
 
     @property
     def criterion(self) -> str:
@@ -113,7 +114,7 @@ def ledger(build: str | Path | Record = ".", recorded: str | Path | None = None)
     -------
     DataFrame
         ``id``, ``where``, ``claim``, ``criterion``, ``paper``, ``recorded`` and ``build`` (Estimate or None),
-        ``verdict``, ``experiment``.
+        ``verdict``, ``experiment``, ``needs``.
     """
     known = records(recorded or project_file("data/recorded"))
     built = {build.experiment: build} if isinstance(build, Record) else records(build)
@@ -127,7 +128,7 @@ def ledger(build: str | Path | Record = ".", recorded: str | Path | None = None)
             {
                 "id": claim.id, "where": claim.where, "claim": claim.claim, "criterion": claim.criterion,
                 "paper": claim.paper, **numbers, "verdict": claim.verdict(numbers["recorded"]),
-                "experiment": claim.experiment,
+                "experiment": claim.experiment, "needs": claim.needs,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -140,7 +141,8 @@ def three_columns(ledger: pd.DataFrame, experiment: str | None = None) -> Markdo
         {
             "claim": f"{row.where if experiment else _chapter(row.experiment, row.where)}: {row.claim}",
             "interval must": row.criterion, "paper": row.paper, "recorded": _shown(row.recorded),
-            "this build": _shown(row.build), "verdict": row.verdict,
+            "this build": _shown(row.build),
+            "verdict": f"{row.verdict}: needs {row.needs}" if row.verdict == NOT_RUN and row.needs else row.verdict,
         }
         for row in chosen.itertuples()
     ]  # fmt: skip
