@@ -39,7 +39,7 @@ class Ranking:
     target : Run
         Gives task, encoder, corpora, head and longest text.
     rows, sample_seed : int
-        The pool, drawn from the training set; all of it if ``rows`` is not given.
+        The pool, drawn from the training set; all of it if ``rows`` is not given, or there are no more.
     steps, lr, rank : int, float, int
         Of each instance's own training; see `Scoring`. The rank is the target's if not given.
     seed : int
@@ -70,7 +70,10 @@ class Ranking:
 
     def pool(self) -> Corpus:
         """The instances."""
-        return load(find_task(self.target.task), source=self.target.source, rows=self.rows, seed=self.sample_seed)
+        task, source = find_task(self.target.task), self.target.source
+        whole = load(task, source=source)
+        few = self.rows is None or self.rows >= len(whole)
+        return whole if few else load(task, source=source, rows=self.rows, seed=self.sample_seed)
 
     def make(self, store: stores.Store | None = None, progress: bool = True) -> Scores:
         """The scores: read from the store, or computed and put there block by block, so that nothing is done twice."""

@@ -137,6 +137,26 @@ def test_the_whole_chain_is_done_once(request_: Callable[..., rm.FineTuning], mo
     assert request_().make(progress=False) == outcome
 
 
+@pytest.mark.parametrize("family", ["electra", "llama"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_chain_runs_on_other_families(tiny: Tiny, toy: rm.Corpus, family: str, method: str) -> None:
+    run = rm.Run(str(toy.task.file), str(tiny(family).folder), rank=1, rows=16, epochs=1, max_length=32)
+    outcomes = [
+        rm.FineTuning(rm.Selection(rm.Ranking(run), rule, 12), method, lr=3e-3, epochs=6, max_length=32).make(
+            progress=False
+        )
+        for rule in ("top", "random")
+    ]
+    assert all(len(set(one.instances)) == 12 and 0 <= one.value <= 1 for one in outcomes)
+    losses = [one.provenance["loss"] for one in outcomes]
+    assert all(loss["last_epoch"] < loss["first_epoch"] for loss in losses)
+
+
+def test_a_pool_is_at_most_what_there_is(toy: rm.Corpus) -> None:
+    ranking = rm.Ranking(rm.Run(str(toy.task.file)), rows=10_000)
+    assert len(ranking.pool()) == len(toy) and len(rm.Ranking(ranking.target, rows=7).pool()) == 7
+
+
 def test_one_selection_by_two_rules_is_one_outcome(request_: Callable[..., rm.FineTuning], own_store: object) -> None:
     outcomes = [request_("random", balance=balance, seed=2).make(progress=False) for balance in (None, None, "label")]
     assert outcomes[0] == outcomes[1]
