@@ -34,9 +34,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 test: $(VENV)/.installed lint
-	@pytest tests --ignore tests/after_build
+	@pytest -n $(CORES) tests --ignore tests/after_build
 	@$(SNAKEMAKE) book
-	@pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+	@pytest -n $(CORES) --dist loadfile --nbval-lax --nbval-cell-timeout=600 notebooks
 	@pytest tests/after_build
 
 lint: $(VENV)/.installed

@@ -101,7 +101,7 @@ rule notebook:
         values=lambda wildcards: VALUES[wildcards.name],
         code=code_version(),
         profile=PROFILE,
-    threads: workflow.cores  # what the store lacks is made first, a run a core
+    threads: max(1, workflow.cores // 2)  # what the store lacks is made first, on all cores; figures take one
     shell:
         "repmatch run {wildcards.name} --profile {params.profile} --out {output}"
 

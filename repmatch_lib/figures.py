@@ -127,7 +127,7 @@ def estimates_figure(
     rows : sequence of (label, kind, value)
         ``kind`` is ``"paper"``, ``"recorded"`` or ``"this build"``; a plain number has no interval.
     chance : float, optional
-        Drawn as a line.
+        Drawn as a line; 0 for differences.
     quantity : str
         On the axis; scores are drawn from 0 to 1, anything else as wide as it needs.
     """
@@ -144,7 +144,7 @@ def estimates_figure(
         for kind in kinds:
             ax.plot([], [], KINDS[kind][1], color=KINDS[kind][0], label=kind)
         if chance is not None:
-            ax.axvline(chance, color="0.35", ls=":", lw=1, label="chance")
+            ax.axvline(chance, color="0.35", ls=":", lw=1, label="chance" if chance else "no difference")
         ax.set_yticks(range(len(labels)), labels)
         ax.set_ylim(len(labels) - 0.5, -0.5)
         ax.set_xlabel(quantity)
@@ -192,13 +192,13 @@ def curves_figure(
         On the axes; ``over`` on a logarithmic scale.
     """
     panels = {kind: curves for kind, curves in panels.items() if curves}
-    styles = [("-", "o"), ("--", "s"), (":", "^"), ("-.", "D")]
+    styles = [("-", "o", 1.0), ("--", "s", 0.75), (":", "^", 0.5), ("-.", "D", 0.35)]
     with plt.rc_context(THEME):
         figure, axes = plt.subplots(
             1, len(panels), figsize=(max(4.5, 3.6 * len(panels)), 3.2), squeeze=False, sharey=True, layout="constrained"
         )
         for ax, (kind, curves) in zip(axes[0], panels.items(), strict=True):
-            for (name, points), (line, marker), shade in zip(curves.items(), styles, (1, 0.75, 0.5, 0.3), strict=False):
+            for (name, points), (line, marker, shade) in zip(curves.items(), styles, strict=False):
                 xs, found = list(points), list(points.values())
                 color = sns.light_palette(KINDS[kind][0], as_cmap=True)(shade)
                 ax.plot(xs, [e.value for e in found], line, marker=marker, ms=4, color=color, label=name)
