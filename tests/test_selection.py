@@ -142,9 +142,13 @@ def test_the_whole_chain_is_done_once(request_: Callable[..., rm.FineTuning], mo
 def test_the_chain_runs_on_other_families(tiny: Tiny, toy: rm.Corpus, family: str, method: str) -> None:
     run = rm.Run(str(toy.task.file), str(tiny(family).folder), rank=1, rows=16, epochs=1, max_length=32)
     outcomes = [
-        rm.FineTuning(rm.Selection(rm.Ranking(run), rule, 12), method, lr=1e-3, epochs=10, max_length=32).make(
-            progress=False
-        )
+        rm.FineTuning(
+            rm.Selection(rm.Ranking(run), rule, 12),
+            method,
+            lr={"full": 1e-3, "lora": 1e-2}[method],
+            epochs=10,
+            max_length=32,
+        ).make(progress=False)
         for rule in ("top", "random")
     ]
     assert all(len(set(one.instances)) == 12 and 0 <= one.value <= 1 for one in outcomes)
