@@ -8,7 +8,7 @@ sys.path.insert(0, workflow.basedir)
 from repmatch_lib import requests, runner
 from repmatch_lib.runs import CODE
 from repmatch_lib.scoring import CODE as SCORING_CODE
-from repmatch_lib.store import code_version
+from repmatch_lib.store import code_version, key
 
 PROFILE = config.get("profile", "mini")
 STORE = Path(os.environ["REPMATCH_STORE"])
@@ -23,6 +23,10 @@ READERS = {"ledger": [name for name in CHAPTERS if name != "ledger"]}  # whose r
 VALUES = {name: runner.settings(f"notebooks/{name}.ipynb", PROFILE) for name in CHAPTERS}
 RUNS = {name: runner.plan(f"notebooks/{name}.ipynb", VALUES[name]) for name in CHAPTERS}
 REQUESTS = {request.id: request for runs in RUNS.values() for stage in requests.stages(runs) for request in stage}
+
+
+# One pool of processes makes what all notebooks need, and says so in a file of this name.
+PREPARED = STORE / f"prepared-{key(ids=sorted(REQUESTS), code=code_version())}"
 
 
 def made(wanted):
@@ -52,7 +56,18 @@ rule book:
         " || (tail -n 40 {log}; rm -f {output}; exit 1))"
 
 
-# For a cluster: everything the notebooks need, each a job of its own. Without it each notebook makes what it needs.
+rule prepare:
+    output:
+        touch(PREPARED),
+    params:
+        names=CHAPTERS,
+        profile=PROFILE,
+    threads: workflow.cores
+    shell:
+        "repmatch prepare {params.names} --profile {params.profile}"
+
+
+# For a cluster: everything the notebooks need, each a job of its own; "prepare" then finds it in the store.
 rule requests:
     input:
         made(REQUESTS.values()),
@@ -93,6 +108,7 @@ rule scores:
 
 rule notebook:
     input:
+        PREPARED,
         "notebooks/{name}.ipynb",
         lambda wildcards: read_by(wildcards.name),
     output:
@@ -101,9 +117,9 @@ rule notebook:
         values=lambda wildcards: VALUES[wildcards.name],
         code=code_version(),
         profile=PROFILE,
-    threads: max(1, workflow.cores // 2)  # what the store lacks is made first, on all cores; figures take one
+    threads: 1
     shell:
-        "repmatch run {wildcards.name} --profile {params.profile} --out {output}"
+        "repmatch run {wildcards.name} --profile {params.profile} --out {output} --prepared"
 
 
 rule mathjax:

@@ -50,6 +50,7 @@ def run(
     params: Annotated[Optional[list[str]], typer.Argument(help="Parameters, such as rank=8 'seeds=[3,4]'")] = None,
     profile: Annotated[str, typer.Option(help="mini, laptop, paper, or a YAML file")] = "mini",
     out: Annotated[Optional[Path], typer.Option(help="The executed notebook; a name of its own if not given")] = None,
+    prepared: Annotated[bool, typer.Option("--prepared", help="The store has what it needs: see prepare")] = False,
 ) -> None:
     """Run one notebook with other parameters; the executed notebook and its record go beside the book's."""
     from repmatch_lib import runner
@@ -59,7 +60,20 @@ def run(
     overrides = runner.parse(params or [])
     named = overrides | ({} if profile == "mini" else {"profile": Path(profile).stem})
     out = out or Path("book/executed") / f"{runner.output_name(source, named)}.ipynb"
-    console.print(f"Executed notebook: {runner.run(source, out, profile, overrides)}")
+    console.print(f"Executed notebook: {runner.run(source, out, profile, overrides, prepared)}")
+
+
+@app.command()
+def prepare(
+    notebooks: Annotated[list[str], typer.Argument(help="Names of notebooks")],
+    profile: Annotated[str, typer.Option(help="mini, laptop, paper, or a YAML file")] = "mini",
+) -> None:
+    """Make everything that some notebooks need and the store lacks: one request a core, each once."""
+    from repmatch_lib import runner
+    from repmatch_lib.paths import project_file
+
+    files = [project_file(f"notebooks/{name}.ipynb") for name in notebooks]
+    runner.prepare([r for file in files for r in runner.plan(file, runner.settings(file, profile))])
 
 
 @app.command()

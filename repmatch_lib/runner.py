@@ -135,6 +135,7 @@ def run(
     out: str | Path,
     profile: str = "mini",
     overrides: Mapping[str, Any] | None = None,
+    prepared: bool = False,
     progress: bool = True,
 ) -> Path:
     """Make what a notebook needs, then execute it.
@@ -146,6 +147,8 @@ def run(
         The executed notebook; its record goes beside it, as JSON. Neither appears unless every cell ran.
     profile, overrides
         See `settings`.
+    prepared : bool
+        What the notebook needs has been made.
 
     Raises
     ------
@@ -159,7 +162,9 @@ def run(
     folder = Path(os.path.relpath(out.parent))
     places = {"record": str(folder / f"{out.stem}.json"), "build": str(folder)}
     values |= {name: place for name, place in places.items() if name in values and name not in (overrides or {})}
-    prepare(plan(notebook, values), progress)
+    requests = plan(notebook, values)
+    if not prepared:
+        prepare(requests, progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     record = Path(values.get("record", out.with_suffix(".json")))
     earlier = record.read_text() if record.is_file() else None

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 import repmatch_lib as rm
-from repmatch_lib import finetuning, instances, requests
+from repmatch_lib import finetuning, instances, requests, runner
 from repmatch_lib.models import frozen_model
 from repmatch_lib.requests import parse, stages
 
@@ -157,12 +158,23 @@ def test_the_chain_runs_on_other_families(tiny: Tiny, toy: rm.Corpus, family: st
     assert all(math.isfinite(loss) for one in outcomes for loss in one.provenance["loss"].values())
 
 
+def test_other_processes_make_each_request_once(
+    request_: Callable[..., rm.FineTuning], own_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [request_("top"), request_("random"), request_("top")]
+    runner.prepare(wanted, progress=False)
+    made = {kind: len(list((own_store / kind).glob("[!.]*"))) for kind in ("adapters", "scores", "outcomes")}
+    assert made == {"adapters": 1, "scores": 1, "outcomes": 2}
+    monkeypatch.setattr(finetuning, "fine_tune", None)
+    assert all(0 <= request.make(progress=False).value <= 1 for request in wanted)
+
+
 def test_a_pool_is_at_most_what_there_is(toy: rm.Corpus) -> None:
     ranking = rm.Ranking(rm.Run(str(toy.task.file)), rows=10_000)
     assert len(ranking.pool()) == len(toy) and len(rm.Ranking(ranking.target, rows=7).pool()) == 7
 
 
-def test_one_selection_by_two_rules_is_one_outcome(request_: Callable[..., rm.FineTuning], own_store: object) -> None:
+def test_one_selection_by_two_rules_is_one_outcome(request_: Callable[..., rm.FineTuning], own_store: Path) -> None:
     outcomes = [request_("random", balance=balance, seed=2).make(progress=False) for balance in (None, None, "label")]
     assert outcomes[0] == outcomes[1]
     assert len(list((own_store / "outcomes").glob("[!.]*"))) == (1 if outcomes[0] == outcomes[2] else 2)
@@ -210,7 +222,7 @@ def test_fine_tuning_learns_and_starts_from_the_seed(tiny: Tiny, toy: rm.Corpus)
 
 
 def test_a_command_makes_any_request(
-    request_: Callable[..., rm.FineTuning], monkeypatch: pytest.MonkeyPatch, tmp_path: object
+    request_: Callable[..., rm.FineTuning], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from typer.testing import CliRunner
 
@@ -223,7 +235,7 @@ def test_a_command_makes_any_request(
 
 
 def test_results_do_not_depend_on_the_number_of_threads(
-    request_: Callable[..., rm.FineTuning], own_store: object, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+    request_: Callable[..., rm.FineTuning], own_store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import torch
 
