@@ -39,7 +39,16 @@ _PUBLIC = {
     "evaluation": ["answer_f1", "evaluate"],
     "statistics": ["Estimate", "jackknife", "mean_over", "paired", "percentage"],
     "records": ["Record"],
-    "published": ["published", "claims", "ledger", "recorded", "recorded_with", "rules", "three_columns"],
+    "published": [
+        "claims",
+        "ledger",
+        "published",
+        "recorded",
+        "recorded_with",
+        "rules",
+        "running_times",
+        "three_columns",
+    ],
     "figures": [
         "curves_figure",
         "estimates_figure",

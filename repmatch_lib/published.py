@@ -190,6 +190,17 @@ def recorded_with(folder: str | Path | None = None) -> Markdown:
     return _table(rows) if rows else Markdown("No recorded run yet.")
 
 
+def running_times(build: Record) -> Markdown:
+    """How long the training behind a chapter took, in the recorded run and in this build, as a table for a page."""
+    known = {"recorded": recorded(build.experiment), "this build": build}
+    rows = [
+        {"": kind, "training, minutes of one core": f"{record.measured['training_seconds'] / 60:.1f}"}
+        for kind, record in known.items()
+        if record
+    ]
+    return _table(rows)
+
+
 def _shown(estimate: Estimate | None) -> str:
     return f"{estimate:.3f}" if estimate else "–"
 

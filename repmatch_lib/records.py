@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from repmatch_lib.requests import stages
+from repmatch_lib.runs import Run
 from repmatch_lib.statistics import Estimate
 from repmatch_lib.store import provenance, write_atomically
 
@@ -61,6 +63,9 @@ class Record:
     ) -> Record:
         """A record of an experiment on adapters, fine-tunings or instances' updates, with their provenance."""
         of_runs = isinstance(made, Mapping)
+        if of_runs:  # with the adapters that rankings were made against
+            needed = [request for stage in stages(made) for request in stage if isinstance(request, Run)]
+            made = {run: run.make() for run in needed if run not in made} | dict(made)
         origins = [one.provenance for one in (made.values() if of_runs else made)]
         asked = (
             [_flat(dataclasses.asdict(request)) for request in made]

@@ -259,3 +259,14 @@ def test_kinds_are_told_apart_by_a_field_of_their_own() -> None:
     }
     for field, (_, kind) in requests.KINDS.items():
         assert [name for name, names in fields.items() if field in names] == [kind]
+
+
+def test_a_record_of_outcomes_names_the_adapters_behind_them(request_: Callable[..., rm.FineTuning]) -> None:
+    top, random = request_("top"), request_("random", seed=1)
+    outcomes = {request: request.make(progress=False) for request in (top, random)}
+    record = rm.Record.of("demo", outcomes, {}, pd.DataFrame({"value": [1.0]}))
+    target = rm.adapter(top.selection.ranking.target, progress=False)
+    assert target.provenance["corpus"] in record.provenance["corpora"]
+    seconds = [one.provenance["measured"]["seconds"] for one in (target, *outcomes.values())]
+    assert record.measured["training_seconds"] == pytest.approx(sum(seconds), abs=0.1)
+    assert record.parameters["selection.rule"] == ["top", "random"] and record.parameters["rank"] == [1, 4]
