@@ -12,6 +12,8 @@ P ?=
 export REPMATCH_STORE ?= $(CURDIR)/.store
 export TOKENIZERS_PARALLELISM = false
 export TQDM_MININTERVAL = 5
+# A process a core, each on one thread: several that share the cores wait for each other.
+export OMP_NUM_THREADS = 1
 VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --quiet host reason rules --config profile=$(PROFILE) --
@@ -46,6 +48,7 @@ run: $(VENV)/.installed
 	@repmatch run $(NB) $(P) --profile $(PROFILE)
 
 # Time the instance engine; leave the machine alone for the half hour that it takes.
+bench: export OMP_NUM_THREADS = $(CORES)
 bench: $(VENV)/.installed
 	@python benchmarks/instances.py $(B)
 
