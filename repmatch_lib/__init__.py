@@ -37,10 +37,11 @@ _PUBLIC = {
     "selection": ["Ranking", "Selection", "select"],
     "finetuning": ["FineTuning", "Outcome", "fine_tune"],
     "evaluation": ["answer_f1", "evaluate"],
-    "statistics": ["Estimate", "jackknife", "mean_over", "paired", "percentage"],
+    "statistics": ["Estimate", "bootstrap", "jackknife", "mean_over", "paired", "percentage", "summary"],
     "records": ["Record"],
     "published": [
         "claims",
+        "in_short",
         "ledger",
         "published",
         "recorded",

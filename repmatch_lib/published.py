@@ -20,6 +20,7 @@ from repmatch_lib.statistics import Estimate
 from repmatch_lib.tasks import task
 
 REPRODUCED, REFUTED, UNDECIDED, NOT_RUN = "reproduced", "not reproduced", "undecided", "not run"
+NOT_ASKED = "not asked"  # in the paper's column: a line of our own
 
 # A rule looks at the interval alone: wholly on the claim's side, wholly off it, or across the bound.
 RULES: dict[str, tuple[str, Callable[[Estimate, float], tuple[bool, bool]]]] = {
@@ -100,12 +101,12 @@ def keep(build: str | Path, names: list[str]) -> None:
     )
 
 
-def ledger(build: str | Path | Record = ".", recorded: str | Path | None = None) -> pd.DataFrame:
+def ledger(build: str | Path | Record | None = None, recorded: str | Path | None = None) -> pd.DataFrame:
     """One row a claim: the paper's number, the recorded one, this build's, and the verdict on the recorded one.
 
     Parameters
     ----------
-    build : folder or Record
+    build : folder or Record, optional
         This build's records, or the one a chapter has just made.
     recorded : folder, optional
         ``data/recorded`` if not given.
@@ -117,7 +118,7 @@ def ledger(build: str | Path | Record = ".", recorded: str | Path | None = None)
         ``verdict``, ``experiment``, ``needs``.
     """
     known = records(recorded or project_file("data/recorded"))
-    built = {build.experiment: build} if isinstance(build, Record) else records(build)
+    built = {build.experiment: build} if isinstance(build, Record) else records(build) if build else {}
     rows = []
     for claim in claims():
         numbers = {
@@ -142,10 +143,26 @@ def three_columns(ledger: pd.DataFrame, experiment: str | None = None) -> Markdo
             "claim": f"{row.where if experiment else _chapter(row.experiment, row.where)}: {row.claim}",
             "interval must": row.criterion, "paper": row.paper, "recorded": _shown(row.recorded),
             "this build": _shown(row.build),
-            "verdict": f"{row.verdict}: needs {row.needs}" if row.verdict == NOT_RUN and row.needs else row.verdict,
+            "verdict": _verdict(row),
         }
         for row in chosen.itertuples()
     ]  # fmt: skip
+    return _table(rows)
+
+
+def in_short(experiment: str) -> Markdown:
+    """What the recorded run says of the paper's claims of a chapter, before anything is explained, as a table."""
+    lines = ledger()
+    asked = lines[(lines.experiment == experiment) & (lines.paper != NOT_ASKED)]
+    rows = [
+        {
+            "the paper's claim": f"{row.where}: {row.claim}",
+            "paper": row.paper,
+            "recorded": _shown(row.recorded),
+            "verdict": _verdict(row),
+        }
+        for row in asked.itertuples()
+    ]
     return _table(rows)
 
 
@@ -199,6 +216,11 @@ def running_times(build: Record) -> Markdown:
         if record
     ]
     return _table(rows)
+
+
+def _verdict(row: Any) -> str:
+    """The verdict of a line of the ledger; where a claim cannot be run, with what that needs."""
+    return f"{row.verdict}: needs {row.needs}" if row.verdict == NOT_RUN and row.needs else row.verdict
 
 
 def _shown(estimate: Estimate | None) -> str:

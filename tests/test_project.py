@@ -125,6 +125,17 @@ def test_a_claim_that_cannot_be_run_says_what_it_needs(tmp_path: Path) -> None:
     assert table.count("not run: needs ELECTRA-base from the hub") == 2 and "not run: needs LLaMA2-7B" in table
 
 
+def test_a_chapter_opens_with_the_verdicts_on_the_paper_s_claims() -> None:
+    chapters = {claim.experiment for claim in published.claims()}
+    for chapter in chapters:
+        cells = nbformat.read(ROOT / f"notebooks/{chapter}.ipynb", as_version=4).cells
+        assert "## The result first" in cells[0].source and f'rm.in_short("{chapter}")' in cells[1].source
+        shown = rm.in_short(chapter).data.splitlines()
+        asked = [claim for claim in published.claims() if claim.experiment == chapter and claim.paper != "not asked"]
+        assert sum(line.startswith("| ") for line in shown) == len(asked) + 2
+        assert all(claim.claim.replace("|", "\\|") in rm.in_short(chapter).data for claim in asked)
+
+
 def test_numbers_of_the_paper_in_the_text_are_the_paper_s() -> None:
     texts = [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book").glob("*.md")]
     quoted = [number for text in texts for number in re.findall(r"\[([\d.]+)\]\{\.paper\}", text.read_text())]

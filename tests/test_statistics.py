@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -85,3 +85,28 @@ def test_pairs_take_out_what_runs_share() -> None:
     assert difference.high - difference.low < 1 < rm.mean_over(a).high - rm.mean_over(a).low
     with pytest.raises(ValueError, match="cannot be paired"):
         rm.paired(a, {0: 1.0})
+
+
+def test_the_bootstrap_of_three_runs_against_all_resamples() -> None:
+    values = {0: 1.0, 1: 2.0, 2: 6.0}
+    means = np.sort([np.mean(drawn) for drawn in product(values.values(), repeat=3)])  # 27, equally likely
+    found = rm.bootstrap(values)
+    assert found.value == 3 and found.n == 3
+    assert found.low == pytest.approx(means[0]) and found.high == pytest.approx(means[-1])  # 1/27 > 2.5 %
+
+
+def test_the_bootstrap_agrees_with_students_interval_where_runs_are_many() -> None:
+    values = dict(enumerate(np.random.default_rng(1).normal(3, 1, 2000)))
+    resampled, student = rm.bootstrap(values), rm.mean_over(values)
+    assert (resampled.low, resampled.high) == pytest.approx((student.low, student.high), abs=0.01)
+    assert rm.bootstrap(values) == resampled
+    assert math.isnan(rm.bootstrap({0: 1.0, 1: 2.0}).low)
+
+
+def test_a_summary_has_a_row_for_each_group() -> None:
+    runs = {0: 0.4, 1: 0.55, 2: 0.5}
+    found = rm.summary({"a": runs, "b": {0: 1.0, 1: 1.0, 2: 1.0}})
+    assert found.index.tolist() == ["a", "b"] and found.runs.tolist() == [3, 3]
+    t = scipy.stats.t.interval(0.95, 2, np.mean([*runs.values()]), scipy.stats.sem([*runs.values()]))
+    assert found.loc["a", ["mean", "SD", "low", "high"]].tolist() == pytest.approx([0.48333, 0.07638, *t], abs=1e-5)
+    assert found.loc["b", ["bootstrap low", "bootstrap high"]].tolist() == [1.0, 1.0]
