@@ -43,7 +43,7 @@ _PUBLIC = {
         "claims",
         "in_short",
         "ledger",
-        "published",
+        "published_numbers",
         "recorded",
         "recorded_with",
         "rules",

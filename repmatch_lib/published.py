@@ -60,14 +60,14 @@ class Claim:
         return REPRODUCED if holds else REFUTED if fails else UNDECIDED
 
 
-def published() -> dict[str, Any]:
+def published_numbers() -> dict[str, Any]:
     """The paper's numbers, as ``data/published/numbers.json`` holds them."""
     return json.loads(project_file("data/published/numbers.json").read_text())
 
 
 def claims() -> list[Claim]:
     """The paper's claims, in its own order."""
-    numbers = published()
+    numbers = published_numbers()
     found = yaml.safe_load(project_file("data/published/claims.yaml").read_text())
     return [_claim(item, _paper(numbers, item["paper"])) for item in found]
 

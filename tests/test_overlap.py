@@ -221,7 +221,7 @@ def test_the_interval_of_a_percentage_covers() -> None:
 
 
 def test_a_share_of_the_paper_comes_from_its_counts() -> None:
-    numbers = published.published()
+    numbers = published.published_numbers()
     claim = next(c for c in published.claims() if c.id == "share-mnli-full")
     expected = 100 * numbers["table3"]["MNLI"]["full"] / numbers["training_sets"]["MNLI"]
     assert claim.paper == f"{expected:.2f} %" and claim.rule == {"value": pytest.approx(expected, abs=0.005)}
