@@ -20,7 +20,6 @@ from repmatch_lib.statistics import Estimate
 from repmatch_lib.tasks import task
 
 REPRODUCED, REFUTED, UNDECIDED, NOT_RUN = "reproduced", "not reproduced", "undecided", "not run"
-NOT_ASKED = "not asked"  # in the paper's column: a line of our own
 
 # A rule looks at the interval alone: wholly on the claim's side, wholly off it, or across the bound.
 RULES: dict[str, tuple[str, Callable[[Estimate, float], tuple[bool, bool]]]] = {
@@ -153,7 +152,7 @@ def three_columns(ledger: pd.DataFrame, experiment: str | None = None) -> Markdo
 def in_short(experiment: str) -> Markdown:
     """What the recorded run says of the paper's claims of a chapter, before anything is explained, as a table."""
     lines = ledger()
-    asked = lines[(lines.experiment == experiment) & (lines.paper != NOT_ASKED)]
+    asked = lines[(lines.experiment == experiment) & ~lines["where"].str.startswith("beside")]
     rows = [
         {
             "the paper's claim": f"{row.where}: {row.claim}",
@@ -224,7 +223,7 @@ def _verdict(row: Any) -> str:
 
 
 def _shown(estimate: Estimate | None) -> str:
-    return f"{estimate:.3f}" if estimate else "–"
+    return str(estimate) if estimate else "–"
 
 
 def _listed(value: Any) -> str:

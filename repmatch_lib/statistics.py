@@ -32,6 +32,10 @@ class Estimate:
     n: int
     unit: str
 
+    def __str__(self) -> str:
+        """For pages: three decimals, from ten on one."""
+        return f"{self:{'z.1f' if abs(self.value) >= 10 else 'z.3f'}}"
+
     def __format__(self, spec: str) -> str:
         spec = spec or ".2f"
         interval = "" if math.isnan(self.low) else f" [{self.low:{spec}}, {self.high:{spec}}]"

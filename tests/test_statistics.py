@@ -65,7 +65,9 @@ def test_one_unit_of_a_plain_mean_gives_no_interval() -> None:
 
 def test_formats() -> None:
     assert f"{rm.Estimate(0.5, 0.25, 0.75, 3, 'seed'):.3f}" == "0.500 [0.250, 0.750]"
-    assert f"{rm.Estimate(0.5, math.nan, math.nan, 1, 'seed')}" == "0.50"
+    assert f"{rm.Estimate(0.5, math.nan, math.nan, 1, 'seed'):.2f}" == "0.50"
+    assert str(rm.Estimate(-0.0001, -0.25, 12, 3, "seed")) == "0.000 [-0.250, 12.000]"
+    assert str(rm.Estimate(80.545, 73.562, 87.528, 3, "seed")) == "80.5 [73.6, 87.5]"
 
 
 def test_a_mean_over_runs_has_students_interval() -> None:

@@ -23,9 +23,8 @@ known = cache(lambda: records(project_file(FOLDER)))
 
 
 def shown(estimate: Estimate) -> str:
-    """An estimate as text: three decimals, from 10 on one; the interval stays on one line."""
-    spec = "z.1f" if abs(estimate.value) >= 10 else "z.3f"
-    return f"{estimate:{spec}}".replace(", ", ",\N{NO-BREAK SPACE}")
+    """An estimate as text; the interval stays on one line."""
+    return str(estimate).replace(", ", ",\N{NO-BREAK SPACE}")
 
 
 def find(text: str) -> Estimate:
