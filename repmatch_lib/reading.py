@@ -77,7 +77,7 @@ def require(table: pa.Table, columns: list[str], file: Path) -> None:
         if column not in there:
             separators = [mark for mark in ";\t|" if len(there) == 1 and mark in there[0]]
             mend = f"its columns seem to be separated by {separators[0]!r}: save it with commas" if separators else (
-                "give one of these, or rename a column in the file"
+                "give one of these as text or label (--text, --label), or rename a column of the file"
             )  # fmt: skip
             raise ValueError(f"{file} has no column {column!r}; it has {', '.join(map(repr, there))}: {mend}")
 

@@ -259,7 +259,7 @@ def test_an_unreachable_hub_is_named_with_the_mend(monkeypatch: pytest.MonkeyPat
 
 
 BAD: dict[str, tuple[Columns, dict[str, Any], str]] = {
-    "no label column": ({"text": ["a", "b"]}, {}, "no column 'label'; it has 'text': give one of these"),
+    "no label column": ({"text": ["a", "b"]}, {}, "no column 'label'; it has 'text': give one of these as"),
     "no text column": ({"label": [0, 1]}, {}, "no column 'text'; it has 'label': give one of these"),
     "unknown label": (sentences(3), {"labels": ("no", "perhaps")}, "row 2: unknown label 'yes'; .* no, perhaps"),
     "label outside the head": (sentences(4, (0, 1, 2)), {"labels": ("0", "1")}, "row 3: label 2 is outside.*0 to 1"),
