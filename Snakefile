@@ -47,6 +47,7 @@ rule book:
         "_toc.yml",
         "book/_static/vendor/tex-svg.js",
         [str(path) for path in Path("book").rglob("*") if path.suffix in {".md", ".bib", ".css", ".svg", ".py"}],
+        [str(path) for path in Path("repmatch_lib").glob("*.py")],  # the reference is made of their docstrings
     output:
         "_build/html/index.html",
     log:
