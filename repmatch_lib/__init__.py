@@ -50,6 +50,7 @@ _PUBLIC = {
         "running_times",
         "three_columns",
     ],
+    "status": ["execution", "execution_table"],
     "figures": [
         "curves_figure",
         "estimates_figure",

@@ -14,7 +14,7 @@ from repmatch_lib.records import Record
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build/html"
 EXECUTED = sorted((ROOT / "book/executed").glob("*.ipynb"))
-UNRECORDED = ("ledger", "performance")  # they show others' records
+UNRECORDED = ("ledger", "performance", "execution")  # they show others' records
 # Under _static lie the theme's templates.
 PAGES = [page for page in sorted(SITE.rglob("*.html")) if "_static" not in page.parts]
 
