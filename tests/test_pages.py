@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from pybtex.database import parse_file
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
@@ -128,3 +129,27 @@ def test_each_wrong_file_has_its_line_on_the_page(
     message = capsys.readouterr().err
     known = re.findall(r'^\| "(.*?)" \|', OWN_DATA, flags=re.MULTILINE)
     assert "wrong" in message and any(phrase in message for phrase in known)
+
+
+def test_every_reference_can_be_found() -> None:
+    entries = parse_file(ROOT / "book/references.bib").entries
+    assert len(entries) > 20
+    for key, entry in entries.items():
+        assert {"doi", "eprint", "url", "isbn"} & {name.lower() for name in entry.fields}, key
+        assert re.fullmatch(r"10\.\d{4,9}/\S+", entry.fields.get("doi", "10.1234/5")), key
+        assert re.fullmatch(r"\d{4}\.\d{4,5}", entry.fields.get("eprint", "1234.5678")), key
+
+
+def test_the_example_of_ten_minutes_holds() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "book/ten_minutes.md").read_text(), flags=re.DOTALL)
+    assert "assert found.score > found.chance_95" in block
+    exec(compile(block, "ten_minutes.md", "exec"), {})
+
+
+def test_glossary_terms_are_sorted_and_said_once() -> None:
+    """In the order of the alphabet, so that a reader finds them on paper too."""
+    (entries,) = re.findall(r"```\{glossary\}\n(.*?)```", (ROOT / "book/glossary.md").read_text(), flags=re.DOTALL)
+    terms = [line.strip("[]").lower() for line in entries.splitlines() if line and not line.startswith(" ")]
+    assert len(terms) > 30 and len(set(terms)) == len(terms)
+    heads = [term for term in terms if term != "right side"]  # explained with the left
+    assert heads == sorted(heads)
