@@ -50,7 +50,7 @@ _PUBLIC = {
         "running_times",
         "three_columns",
     ],
-    "status": ["execution", "execution_table"],
+    "status": ["execution", "execution_table", "software_table"],
     "figures": [
         "curves_figure",
         "estimates_figure",

@@ -13,6 +13,7 @@ from repmatch_lib.published import _chapter, _listed, _table, records
 from repmatch_lib.records import Record
 
 PACKAGES = ("torch", "transformers", "peft", "numpy")
+SOFTWARE = ["python", *PACKAGES, "machine"]
 
 
 def execution(folder: str | Path | None = None) -> pd.DataFrame:
@@ -36,13 +37,22 @@ def execution(folder: str | Path | None = None) -> pd.DataFrame:
 
 
 def execution_table(folder: str | Path | None = None) -> Markdown:
-    """The same as a table for a page, with links to the chapters."""
+    """The same as a table for a page, with links to the chapters and without the software."""
     table = execution(folder)
     if table.empty:
         return Markdown("No record yet.")
     table["experiment"] = [_chapter(name, name) for name in table["experiment"]]
     table["seconds"] = table["seconds"].map("{:,.0f}".format)
-    return _table(table.rename(columns={"seconds": "training, s"}).to_dict("records"))
+    return _table(table.drop(columns=SOFTWARE).rename(columns={"seconds": "training, s"}).to_dict("records"))
+
+
+def software_table(folder: str | Path | None = None) -> Markdown:
+    """Which versions and machines there were, and which experiments were made with each, as a table for a page."""
+    table = execution(folder)
+    if table.empty:
+        return Markdown("No record yet.")
+    together = table.groupby(SOFTWARE, sort=False)["experiment"].agg(", ".join).reset_index()
+    return _table(together.to_dict("records"))
 
 
 def _row(record: Record) -> dict[str, Any]:

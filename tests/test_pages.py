@@ -99,7 +99,7 @@ def test_the_page_on_own_data_is_followed_to_the_letter(followed: Path, monkeypa
         if kind == "python":
             exec(compile(text, "own_data.md", "exec"), scope)
         elif "repmatch run" not in text:
-            for command in re.findall(r"^\s*\$ (.*)", text, flags=re.MULTILINE):
+            for command in re.findall(r"^\s*\$ (.*)", text.replace("\\\n", " "), flags=re.MULTILINE):
                 assert repmatch(monkeypatch, command) == 0, command
     assert 0 < scope["found"].chance < scope["found"].score < 1
     assert {path.name for path in followed.iterdir()} >= {"heat.png", "grids.png", "adapters", "scores"}
