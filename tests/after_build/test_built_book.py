@@ -1,6 +1,7 @@
 """What ``make book`` made: every cell ran, and no page reaches outside the site."""
 
 import re
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -38,6 +39,9 @@ class Links(HTMLParser):
             self.links.append(given["href"])
 
 
+links_of = cache(Links)  # many links lead to one page
+
+
 def test_the_book_has_its_pages() -> None:
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     files = re.findall(r"'(?:file|root)': '([^']+)'", str(toc))
@@ -64,7 +68,7 @@ def test_chapters_left_their_records() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(SITE)))
 def test_page_is_self_contained_and_its_links_resolve(page: Path) -> None:
-    found = Links(page)
+    found = links_of(page)
     outside = [src for src in found.loads if urlsplit(src).netloc]
     assert not outside
     for address in [*found.loads, *found.links]:
@@ -75,7 +79,7 @@ def test_page_is_self_contained_and_its_links_resolve(page: Path) -> None:
         target = target / "index.html" if target.is_dir() else target
         assert target.is_file(), address
         if parts.fragment and target.suffix == ".html":
-            assert unquote(parts.fragment) in Links(target).anchors, address
+            assert unquote(parts.fragment) in links_of(target).anchors, address
 
 
 def test_no_page_shows_a_path_of_this_machine() -> None:
