@@ -56,7 +56,7 @@ bench: $(VENV)/.installed
 record: $(VENV)/.installed
 	@test "$(PROFILE)" = laptop || (echo "Only the laptop profile is recorded: make record PROFILE=laptop" && exit 1)
 	@$(SNAKEMAKE) book
-	@repmatch keep $(filter-out ledger performance,$(basename $(notdir $(wildcard notebooks/*.ipynb))))
+	@repmatch keep $(filter-out ledger performance execution,$(basename $(notdir $(wildcard notebooks/*.ipynb))))
 
 serve: book
 	@python -m http.server --bind 127.0.0.1 --directory _build/html 8000

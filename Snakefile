@@ -18,7 +18,8 @@ EXECUTED = "book/executed"
 SCORES, SHARDS = config.get("out", "scores"), int(config.get("shards", 4))
 
 CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
-READERS = {"ledger": [name for name in CHAPTERS if name != "ledger"]}  # whose records a notebook reads
+OVERVIEWS = ("ledger", "execution")  # notebooks that read the records of all others
+READERS = {overview: [name for name in CHAPTERS if name not in OVERVIEWS] for overview in OVERVIEWS}
 
 VALUES = {name: runner.settings(f"notebooks/{name}.ipynb", PROFILE) for name in CHAPTERS}
 RUNS = {name: runner.plan(f"notebooks/{name}.ipynb", VALUES[name]) for name in CHAPTERS}
@@ -47,6 +48,7 @@ rule book:
         "_toc.yml",
         "book/_static/vendor/tex-svg.js",
         [str(path) for path in Path("book").rglob("*") if path.suffix in {".md", ".bib", ".css", ".svg", ".py"}],
+        [str(path) for path in Path("repmatch_lib").glob("*.py")],  # the reference is made of their docstrings
     output:
         "_build/html/index.html",
     log:

@@ -26,6 +26,7 @@ _PUBLIC = {
     "tasks": ["Task", "TASKS", "task"],
     "corpora": ["Corpus", "load"],
     "training": ["train_adapter"],
+    "pairs": ["train_pair"],
     "scoring": ["Scoring"],
     "instances": ["Updates", "instance_updates", "score_instances"],
     "scores": ["Scores", "ScoreStore"],
@@ -50,6 +51,7 @@ _PUBLIC = {
         "running_times",
         "three_columns",
     ],
+    "status": ["execution", "execution_table", "software_table"],
     "figures": [
         "curves_figure",
         "estimates_figure",

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from repmatch_lib.comparison import Comparison
+    from repmatch_lib.tasks import Task
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 console, errors = Console(), Console(stderr=True)
@@ -29,8 +34,42 @@ def compare(
     """RepMatch of two adapters: a score a layer, their mean, and chance. No base model is loaded."""
     from repmatch_lib.comparison import repmatch
 
-    found = repmatch(a, b, module=module, side=side, same_base=same_base)
-    table = Table(title=" | ".join(found.names), caption=f"{module}, {side} side, width {found.width}")
+    _show(repmatch(a, b, module=module, side=side, same_base=same_base), plot)
+
+
+@app.command()
+def data(
+    first: Annotated[str, typer.Argument(help="A CSV, JSONL or Parquet file, or a task's name")],
+    second: Annotated[str, typer.Argument(help="Another, or the same: then only the training seeds differ")],
+    text: Annotated[list[str], typer.Option(help="Column of the texts; twice if it is another in SECOND")] = ("text",),
+    label: Annotated[list[str], typer.Option(help="Column of the labels; twice if another in SECOND")] = ("label",),
+    same_labels: Annotated[bool, typer.Option(help="A label is one class in both")] = True,
+    rows: Annotated[Optional[int], typer.Option(help="A sample of so many rows of each; all if not given")] = None,
+    source: Annotated[str, typer.Option(help="Of a task: mini, local, hub or auto")] = "auto",
+    encoder: Annotated[str, typer.Option(help="Name, folder or hub id")] = "minilm",
+    rank: Annotated[int, typer.Option(help="Of the updates")] = 4,
+    lr: Annotated[float, typer.Option(help="AdamW's learning rate")] = 1e-3,
+    epochs: Annotated[int, typer.Option(help="Passes over the rows")] = 5,
+    head_seed: Annotated[int, typer.Option(help="Of the frozen head that both share")] = 0,
+    max_length: Annotated[int, typer.Option(help="Longest sequence in tokens")] = 256,
+    plot: Annotated[Optional[Path], typer.Option(help="Write the heat maps to this PNG, SVG or PDF")] = None,
+    out: Annotated[Optional[Path], typer.Option(help="Keep the two adapters in this folder")] = None,
+) -> None:
+    """RepMatch of two data sets: an adapter is trained on each, and the two are compared."""
+    from repmatch_lib.pairs import train_pair
+
+    tasks = [_task(name, _of(text, k, "--text"), _of(label, k, "--label")) for k, name in enumerate((first, second))]
+    found = train_pair(
+        *tasks, encoder, rows=rows, source=source, same_labels=same_labels, folder=out, rank=rank, lr=lr,
+        epochs=epochs, head_seed=head_seed, max_length=max_length,
+    )  # fmt: skip
+    _show(found, plot)
+    if out:
+        console.print(f"Adapters: {out / 'first'} and {out / 'second'}", soft_wrap=True)
+
+
+def _show(found: Comparison, plot: Path | None) -> None:
+    table = Table(title=" | ".join(found.names), caption=f"{found.module}, {found.side} side, width {found.width}")
     for heading in ("layer", "RepMatch", "phi(1, 1)"):
         table.add_column(heading, justify="right")
     for row in found.to_pandas().itertuples():
@@ -41,7 +80,7 @@ def compare(
     console.print(table)
     if plot:
         found.plot(plot)
-        console.print(f"Heat maps: {plot}")
+        console.print(f"Heat maps: {plot}", soft_wrap=True)
 
 
 @app.command()
@@ -97,6 +136,8 @@ def score(
     task: Annotated[str, typer.Option(help="A task's name, such as sst2, or a CSV, JSONL or Parquet file")],
     target: Annotated[Path, typer.Option(help="Folder of the LoRA adapter to compare with")],
     out: Annotated[Path, typer.Option(help="Folder for the scores; what is there already is not done again")],
+    text: Annotated[str, typer.Option(help="A file's column of texts")] = "text",
+    label: Annotated[str, typer.Option(help="A file's column of labels")] = "label",
     shard: Annotated[str, typer.Option(help="Do only a part, such as 3/16")] = "1/1",
     encoder: Annotated[
         Optional[str], typer.Option(help="Name, folder or hub id; the target's own if not given")
@@ -127,7 +168,7 @@ def score(
         torch.set_num_threads(threads)
     adapter = rm.Adapter.load(target)
     name = encoder or adapter.provenance.get("encoder", {}).get("name") or adapter.base_model
-    data = rm.load(rm.task(task), split=split, source=source, rows=rows, seed=sample_seed)
+    data = rm.load(_task(task, text, label), split=split, source=source, rows=rows, seed=sample_seed)
     scores = rm.score_instances(
         rm.encoder(name), data, adapter, steps, lr, side, tuple(module or ("value",)), out=out, shard=_part(shard),
         device=device, same_base=same_base, rank=rank, seed=seed, head_seed=head_seed, max_length=max_length,
@@ -170,6 +211,18 @@ def main() -> None:
     except (ValueError, TypeError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
         errors.print(f"[bold red]error:[/] {_escape(_message(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
+
+
+def _task(name: str, text: str, label: str) -> Task:
+    from repmatch_lib.tasks import TASKS, Task, task
+
+    return task(name) if name in TASKS or not Path(name).suffix else Task.from_file(name, text, label)
+
+
+def _of(columns: Sequence[str], k: int, option: str) -> str:
+    if len(columns) > 2:
+        raise ValueError(f"{option} was given {len(columns)} times; give it once, or once for each file")
+    return columns[min(k, len(columns) - 1)]
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -7,27 +7,18 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet as pq
 
 from repmatch_lib.paths import project_file
+from repmatch_lib.reading import read_table, require
 from repmatch_lib.tasks import Task
 
 SourceName = Literal["mini", "local", "hub", "auto"]
-READERS = {
-    ".csv": partial(pyarrow.csv.read_csv, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True)),
-    ".jsonl": pyarrow.json.read_json,
-    ".json": pyarrow.json.read_json,
-    ".parquet": pq.read_table,
-}
 ROW = "row of the file"
 
 
@@ -94,10 +85,7 @@ def load(
     table = table.append_column(ROW, pa.array(range(len(table))))
     if name.startswith("hub"):
         table = _from_hub(table, task)
-    try:
-        table = _check(table, task, file)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{file} cannot be read: {error}; save it as UTF-8") from error
+    table = _check(table, task, file)
     if rows is not None:
         if not 0 < rows <= len(table):
             raise ValueError(f"{file} has {len(table)} usable rows; asked for {rows}. Lower rows, or leave it out")
@@ -113,36 +101,6 @@ def fingerprint(table: pa.Table) -> str:
     for row in zip(*(table[c].to_pylist() for c in columns), strict=True):
         digest.update(json.dumps(row, ensure_ascii=False).encode())
     return digest.hexdigest()
-
-
-def read_table(path: Path) -> pa.Table:
-    """Read a CSV, JSONL or Parquet file.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If it is missing, of another format, damaged or empty.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    if path.suffix not in READERS:
-        raise ValueError(f"{path}: unknown format {path.suffix!r}; give one of {', '.join(READERS)}")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty; it needs a header and rows")
-    try:
-        table = READERS[path.suffix](path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
-    if len(table) == 0:
-        raise ValueError(f"{path} has columns but no rows")
-    return table
-
-
-def classes(table: pa.Table, label: str, path: Path) -> tuple[str, ...]:
-    """The classes of a label column, sorted."""
-    _require(table, [label], path)
-    values = pc.unique(table[label].drop_null()).to_pylist()
-    return tuple(str(v) for v in sorted(values))
 
 
 def _locate(task: Task, split: str, source: SourceName) -> tuple[Path, str]:
@@ -194,7 +152,7 @@ def _from_hub(table: pa.Table, task: Task) -> pa.Table:
 
 def _check(table: pa.Table, task: Task, file: Path) -> pa.Table:
     span = ["answer_start"] if task.kind == "span" else []
-    _require(table, [*task.text, task.label, *span], file)
+    require(table.drop_columns(ROW), [*task.text, task.label, *span], file)
     columns: dict[str, Any] = {"id": table[ROW]}
     for name, column in zip(("text", "text_pair"), task.text, strict=False):
         texts = table[column].cast(pa.string())
@@ -218,12 +176,6 @@ def _check(table: pa.Table, task: Task, file: Path) -> pa.Table:
     return result
 
 
-def _require(table: pa.Table, columns: list[str], file: Path) -> None:
-    for column in columns:
-        if column not in table.column_names:
-            raise ValueError(f"{file} has no column {column!r}; it has {', '.join(table.column_names)}")
-
-
 def _class_numbers(table: pa.Table, task: Task, file: Path) -> list[int]:
     """Class numbers from names or numbers, whichever the file holds; or from scores, by the task's cut."""
     if task.cut is not None:
@@ -234,7 +186,7 @@ def _class_numbers(table: pa.Table, task: Task, file: Path) -> list[int]:
     numbered = task.file is None or names == tuple(map(str, range(len(names))))
     result = []
     for row, value in _numbered(table, table[task.label].to_pylist()):
-        if value is None:
+        if value is None or not str(value).strip():
             raise ValueError(f"{file}, row {row}: the label is missing; fill it in or drop the row")
         if str(value) in row_of:
             result.append(row_of[str(value)])

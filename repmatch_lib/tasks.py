@@ -88,13 +88,14 @@ class Task:
         ValueError
             If the file is missing, its format unknown, or a column is not there.
         """
-        from repmatch_lib.corpora import classes, read_table
+        from repmatch_lib.reading import classes, read_table, require
 
         path = Path(path)
         columns = (text,) if isinstance(text, str) else tuple(text)
         table = read_table(path)
+        require(table, [*columns, label], path)
         if kind == "classification" and labels is None:
-            labels = classes(table, label, path)
+            labels = classes(table, label)
         metric = {"classification": "accuracy", "regression": "spearman", "span": "f1"}[kind]
         name = name or path.stem
         return cls(name, name, kind, columns, label, tuple(labels or ()), metric=metric, file=path.resolve())

@@ -259,8 +259,8 @@ def test_an_unreachable_hub_is_named_with_the_mend(monkeypatch: pytest.MonkeyPat
 
 
 BAD: dict[str, tuple[Columns, dict[str, Any], str]] = {
-    "no label column": ({"text": ["a", "b"]}, {}, "no column 'label'; it has text"),
-    "no text column": ({"label": [0, 1]}, {}, "no column 'text'; it has label"),
+    "no label column": ({"text": ["a", "b"]}, {}, "no column 'label'; it has 'text': give one of these as"),
+    "no text column": ({"label": [0, 1]}, {}, "no column 'text'; it has 'label': give one of these"),
     "unknown label": (sentences(3), {"labels": ("no", "perhaps")}, "row 2: unknown label 'yes'; .* no, perhaps"),
     "label outside the head": (sentences(4, (0, 1, 2)), {"labels": ("0", "1")}, "row 3: label 2 is outside.*0 to 1"),
     "a number of no class": (
@@ -273,6 +273,7 @@ BAD: dict[str, tuple[Columns, dict[str, Any], str]] = {
     "null label beside a class called None": (
         {"text": ["a", "b", "c"], "label": ["None", "y", None]}, {}, "row 3: the label is missing",
     ),
+    "blank label": ({"text": ["a", "b", "c"], "label": ["x", " ", "y"]}, {}, "row 2: the label is missing"),
     "one class": (sentences(5, ("yes",)), {}, "all 5 rows have the label 'yes'; .* two classes"),
     "NaN score": (
         {"text": ["a", "b"], "label": [0.5, float("nan")]}, {"kind": "regression"}, "row 2: score nan is not a finite",
@@ -322,7 +323,19 @@ def test_a_sample_of_one_class(tmp_path: Path) -> None:
 CONTENT: dict[str, tuple[str, bytes, str]] = {
     "an empty file": ("mine.csv", b"", "is empty; it needs a header and rows"),
     "a header without rows": ("mine.csv", b"text,label\n", "no rows"),
-    "a row too long": ("mine.csv", b"text,label\na,0\nb,1,2\n", "cannot be read as csv"),
+    "a row too long": (
+        "mine.csv",
+        b"text,label\na,0\nb,1,2\n",
+        "row 2 has 3 fields, the header 2 .'b,1,2'.; put a text",
+    ),
+    "a quote that never ends": ("mine.csv", b'text,label\n"a,0\nb,1\n', "row 1 has 1 fields.*within it twice"),
+    "semicolons": ("mine.csv", b"text;label\na;0\nb;1\n", "no column 'text'; .*separated by ';': save it with commas"),
+    "a blank before a name": ("mine.csv", b"text, label\na, 0\nb, 1\n", "no column 'label'; it has 'text', ' label'"),
+    "a name twice": ("mine.csv", b"text,text,label\na,b,0\nc,d,1\n", "2 columns named 'text'; rename"),
+    "a web page": ("mine.csv", b"<!DOCTYPE html><html></html>\n", "no rows; .* header: <!DOCTYPE"),
+    "a picture": ("mine.csv", bytes(range(256)), "not in UTF-8: line 2 holds the byte 0x80; save it as UTF-8"),
+    "Latin-1 labels": ("mine.csv", "text,label\na,grün\nb,rot\n".encode("latin-1"), "UTF-8: line 2 .*0xfc"),
+    "UTF-16": ("mine.csv", "text,label\na,0\nb,1\n".encode("utf-16"), "is in UTF-16; save it as UTF-8"),
     "no JSON": ("mine.jsonl", b'{"text": "a", \n', "cannot be read as jsonl"),
     "no Parquet": ("mine.parquet", b"PAR1 and no more", "cannot be read as parquet"),
     "an unknown format": ("mine.xlsx", b"text,label\na,0\n", "unknown format '.xlsx'; give one of .*csv"),

@@ -1,6 +1,7 @@
 """What ``make book`` made: every cell ran, and no page reaches outside the site."""
 
 import re
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,7 +15,7 @@ from repmatch_lib.records import Record
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build/html"
 EXECUTED = sorted((ROOT / "book/executed").glob("*.ipynb"))
-UNRECORDED = ("ledger", "performance")  # they show others' records
+UNRECORDED = ("ledger", "performance", "execution")  # they show others' records
 # Under _static lie the theme's templates.
 PAGES = [page for page in sorted(SITE.rglob("*.html")) if "_static" not in page.parts]
 
@@ -36,6 +37,9 @@ class Links(HTMLParser):
             self.loads.append(given["href"])
         if tag == "a" and given.get("href"):
             self.links.append(given["href"])
+
+
+links_of = cache(Links)  # many links lead to one page
 
 
 def test_the_book_has_its_pages() -> None:
@@ -64,7 +68,7 @@ def test_chapters_left_their_records() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(SITE)))
 def test_page_is_self_contained_and_its_links_resolve(page: Path) -> None:
-    found = Links(page)
+    found = links_of(page)
     outside = [src for src in found.loads if urlsplit(src).netloc]
     assert not outside
     for address in [*found.loads, *found.links]:
@@ -75,7 +79,7 @@ def test_page_is_self_contained_and_its_links_resolve(page: Path) -> None:
         target = target / "index.html" if target.is_dir() else target
         assert target.is_file(), address
         if parts.fragment and target.suffix == ".html":
-            assert unquote(parts.fragment) in Links(target).anchors, address
+            assert unquote(parts.fragment) in links_of(target).anchors, address
 
 
 def test_no_page_shows_a_path_of_this_machine() -> None:

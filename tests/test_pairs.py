@@ -1,0 +1,117 @@
+"""Two data sets to a comparison, through the library and the command."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import repmatch_lib as rm
+from repmatch_lib import cli
+from repmatch_lib.pairs import with_shared_labels
+
+FIVE = ("awful", "bad", "fair", "good", "superb")
+TEXTS = ('weak, "thin" jokes', "糟糕透了", "😐 average", "很好看, really", 'a "masterpiece" 🤩')
+QUICK = {"epochs": 1, "rank": 2, "max_length": 16, "precision": "float32"}
+
+
+def rows_of(path: Path, text: str, label: str, labels: tuple[str, ...] = FIVE, n: int = 15) -> Path:
+    """A CSV file with commas, quotes, line breaks, Chinese and emoji in its texts."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([text, "day", label])
+        writer.writerows([f"{TEXTS[k % 5]}\n{path.stem} {k}", "2026-01-01", labels[k % len(labels)]] for k in range(n))
+    return path
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[rm.Task, rm.Task]:
+    films = rows_of(tmp_path / "films.csv", "comment", "stars")
+    books = rows_of(tmp_path / "books.csv", "what they wrote", "verdict", FIVE[1:])
+    return rm.Task.from_file(films, "comment", "stars"), rm.Task.from_file(books, "what they wrote", "verdict")
+
+
+def test_a_pair_is_two_adapters_under_one_head(tmp_path: Path, pair: tuple[rm.Task, rm.Task]) -> None:
+    encoder = rm.encoder("minilm")
+    found = rm.train_pair(*pair, encoder, folder=tmp_path / "kept", **QUICK)
+    shared = rm.Task.from_file(pair[1].file, "what they wrote", "verdict", labels=FIVE)
+    alone = [
+        rm.train_adapter(encoder, rm.load(task), seed=seed, lr=1e-3, head_seed=0, **QUICK)
+        for task, seed in ((pair[0], 0), (shared, 1))
+    ]
+    assert torch.equal(found.grid, rm.repmatch(*alone).grid)
+    kept = [tmp_path / "kept" / name for name in ("first", "second")]
+    assert torch.equal(rm.repmatch(*kept).grid, found.grid)
+
+
+def test_a_label_is_one_row_of_the_head_in_both(pair: tuple[rm.Task, rm.Task]) -> None:
+    films, books = (rm.load(task) for task in with_shared_labels(*pair))
+    assert films.task.labels == books.task.labels == FIVE
+    assert [FIVE[k] for k in books.table["label"].to_pylist()] == [FIVE[1:][k % 4] for k in range(15)]
+
+
+def test_numbers_in_a_file_keep_their_meaning_under_more_classes(tmp_path: Path) -> None:
+    own = rows_of(tmp_path / "own.csv", "text", "label", ("negative", "neutral", "positive"))
+    sst2, mine = with_shared_labels(rm.task("sst2"), rm.task(own))
+    before, after = (rm.load(task, source="mini") for task in (rm.task("sst2"), sst2))
+    names = [[c.task.labels[k] for k in c.table["label"].to_pylist()] for c in (before, after)]
+    assert names[0] == names[1] and mine.labels == sst2.labels == ("negative", "neutral", "positive")
+
+
+def test_labels_that_differ_are_refused_with_the_mend(tmp_path: Path) -> None:
+    tasks = [
+        rm.Task.from_file(rows_of(tmp_path / f"{name}.csv", "text", "label", labels))
+        for name, labels in (("films", FIVE), ("news", ("sport", "trade")))
+    ]
+    with pytest.raises(ValueError, match=r"films has 'awful', .* and news has 'sport', 'trade'.*same_labels=False"):
+        rm.train_pair(*tasks)
+    assert rm.train_pair(*tasks, same_labels=False, **QUICK).names == ("films (seed 0)", "news (seed 1)")
+
+
+def repmatch(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The command's exit status."""
+    monkeypatch.setattr(sys, "argv", ["repmatch", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return stopped.value.code or 0
+
+
+NAMED = ("--text", "comment", "--text", "what they wrote", "--label", "stars", "--label", "verdict")
+
+
+def test_the_command_takes_other_columns_and_draws(
+    tmp_path: Path, pair: tuple[rm.Task, rm.Task], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = (*NAMED, "--epochs", "1", "--max-length", "16", "--plot", "heat.png", "--out", "kept")
+    assert repmatch(monkeypatch, "data", "films.csv", "books.csv", *options) == 0
+    (shown,) = re.findall(r"mean\s*│\s*([\d.]+)", capsys.readouterr().out)
+    assert shown == f"{rm.repmatch('kept/first', 'kept/second').score:.3f}"
+    assert Path("heat.png").read_bytes().startswith(b"\x89PNG")
+
+
+WRONG = {
+    "a column that is not there": (
+        ("--text", "review"),
+        "no column 'review'; it has 'comment', 'day', 'stars'.*--text",
+    ),
+    "a column for a third file": (("--text", "a") * 3, "--text was given 3 times; give it once, or once for each"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_the_command_refuses_with_one_message(
+    wrong: str,
+    tmp_path: Path,
+    pair: tuple[rm.Task, rm.Task],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options, message = WRONG[wrong]
+    assert repmatch(monkeypatch, "data", "films.csv", "films.csv", *options) == 2
+    assert re.search(message, capsys.readouterr().err.replace("\n", " "))
