@@ -9,8 +9,9 @@ import pandas as pd
 from IPython.display import Markdown
 
 from repmatch_lib.paths import project_file
-from repmatch_lib.published import _chapter, _listed, _table, records
+from repmatch_lib.published import records
 from repmatch_lib.records import Record
+from repmatch_lib.tables import as_markdown, chapter_link, listed
 
 PACKAGES = ("torch", "transformers", "peft", "numpy")
 SOFTWARE = ["python", *PACKAGES, "machine"]
@@ -41,9 +42,9 @@ def execution_table(folder: str | Path | None = None) -> Markdown:
     table = execution(folder)
     if table.empty:
         return Markdown("No record yet.")
-    table["experiment"] = [_chapter(name, name) for name in table["experiment"]]
+    table["experiment"] = [chapter_link(name, name) for name in table["experiment"]]
     table["seconds"] = table["seconds"].map("{:,.0f}".format)
-    return _table(table.drop(columns=SOFTWARE).rename(columns={"seconds": "training, s"}).to_dict("records"))
+    return as_markdown(table.drop(columns=SOFTWARE).rename(columns={"seconds": "training, s"}).to_dict("records"))
 
 
 def software_table(folder: str | Path | None = None) -> Markdown:
@@ -52,7 +53,7 @@ def software_table(folder: str | Path | None = None) -> Markdown:
     if table.empty:
         return Markdown("No record yet.")
     together = table.groupby(SOFTWARE, sort=False)["experiment"].agg(", ".join).reset_index()
-    return _table(together.to_dict("records"))
+    return as_markdown(together.to_dict("records"))
 
 
 def _row(record: Record) -> dict[str, Any]:
@@ -61,8 +62,8 @@ def _row(record: Record) -> dict[str, Any]:
     return {
         "experiment": record.experiment,
         "seconds": record.measured["training_seconds"],
-        "device": _listed(trained["device"]),
-        "precision": _listed(trained["precision"]),
+        "device": listed(trained["device"]),
+        "precision": listed(trained["precision"]),
         "encoder": made["encoder"]["name"],
         "data": _distinct(corpus["source"].partition(":")[0] for corpus in made["corpora"]),
         "rows": _distinct(corpus["rows"] for corpus in made["corpora"]),
