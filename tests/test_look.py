@@ -73,7 +73,7 @@ def test_the_state_counts_the_ledger(tmp_path: Path) -> None:
     counts = {span.text.partition(" ")[2]: int(span.strong.text) for span in line.find_all("span")}
     verdicts = list(rm.ledger().verdict)
     assert counts == {v: verdicts.count(v) for v in ("reproduced", "not reproduced", "undecided", "not run")}
-    assert line.text.endswith(f"of {len(verdicts)} claims") and not warnings
+    assert line.text.startswith(f"Of {len(verdicts)} claims: ") and not warnings
 
 
 def test_folds_are_named_by_their_own_words() -> None:

@@ -21,12 +21,11 @@ class State(SphinxDirective):
         for source in sources:
             self.env.note_dependency(str(source))
         verdicts = ledger().verdict
-        line = nodes.paragraph("", "", classes=["state"])
+        line = nodes.paragraph("", f"Of {len(verdicts)} claims: ", classes=["state"])
         for verdict in (REPRODUCED, REFUTED, UNDECIDED, NOT_RUN):
             count = nodes.strong("", str((verdicts == verdict).sum()))
-            line += [nodes.inline("", "", count, nodes.Text(f" {verdict}"), classes=[verdict.replace(" ", "-")])]
-            line += nodes.Text(", ")
-        line += nodes.Text(f"of {len(verdicts)} claims")
+            line += nodes.inline("", "", count, nodes.Text(f" {verdict}"), classes=[verdict.replace(" ", "-")])
+            line += nodes.Text("" if verdict == NOT_RUN else ", ")
         return [line]
 
 

@@ -44,7 +44,7 @@ def context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
 
     def new(theme: str = "light") -> BrowserContext:
         made.append(browser.new_context())
-        made[-1].set_default_timeout(20_000)
+        made[-1].set_default_timeout(60_000)
         made[-1].add_init_script(f"for (const k of ['mode', 'theme']) localStorage.setItem(k, '{theme}')")
         return made[-1]
 

@@ -21,7 +21,7 @@ def cover(visits: dict[str, Visit]) -> Visit:
 
 def test_search_finds_grassmann_and_opens_it(cover: Visit) -> None:
     page = cover.page
-    page.locator("button.search-button:visible").first.click()
+    page.locator("button.search-button__button:visible").first.click()
     page.locator("input[name=q]:visible").fill("Grassmann")
     page.keyboard.press("Enter")
     found = page.locator("#search-results li a").first
