@@ -62,7 +62,9 @@ def test_sidebar_opens_on_a_phone(visits: dict[str, Visit]) -> None:
 def test_theme_switch_changes_the_ground(cover: Visit) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     before = cover.page.evaluate(ground)
-    cover.page.locator(".theme-switch-button:visible").first.click()
+    for mode in ("auto", "dark"):
+        cover.page.locator(".theme-switch-button:visible").first.click()
+        cover.page.wait_for_function(f"document.documentElement.dataset.mode === '{mode}'")
     cover.page.wait_for_function(f"{ground} !== '{before}'")
 
 
