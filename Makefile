@@ -36,10 +36,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 test: $(VENV)/.installed lint
-	@pytest -n $(CORES) tests --ignore tests/after_build
+	@pytest -n $(CORES) tests --ignore tests/after_build --ignore tests/browser
 	@$(SNAKEMAKE) book
 	@pytest -n $(CORES) --dist loadfile --nbval-lax --nbval-cell-timeout=600 notebooks
-	@pytest tests/after_build
+	@pytest -rs tests/after_build tests/browser
 
 lint: $(VENV)/.installed
 	@ruff check . && ruff format --check .

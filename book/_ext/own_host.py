@@ -2,7 +2,7 @@
 
 Drops the scripts and styles that the theme's extensions would fetch from elsewhere or that no page uses, stops the
 build if the bundled MathJax is missing, and warns of any finished page that still loads something from another host.
-Pages also get an icon, and intervals in tables stay on one line.
+MathJax is loaded where there is a formula. Pages also get an icon.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ UNUSED = ("thebe",)
 _KERNEL = re.compile(
     r"""<script type="text/x-thebe-config">.*?</script>|<script>kernelName = '[^']*'</script>""", re.DOTALL
 )
-_CELL = re.compile(r"<td\b[^>]*>.*?</td>", re.DOTALL)
-_INTERVAL = re.compile(r"\[-?\d[\d.]*, -?\d[\d.]*\]")
+_FORMULA = re.compile(r"""class="[^"]*\bmath\b|\\[(\[]""")
 _LOADING_TAG = re.compile(r"<(?:script|link|img|iframe|source|video|audio|object|embed)\b[^>]*>", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"""\b(?:src|href|data|srcset)\s*=\s*["']?(?:https?:)?//""", re.IGNORECASE)
 _ONLY_NAMED = re.compile(r"""\brel\s*=\s*["']?(?:canonical|license|author|me)\b""", re.IGNORECASE)
@@ -49,22 +48,18 @@ def foreign_requests(html: str) -> list[str]:
 
 def drop_unused(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Keep the scripts and styles that are ours and used."""
+    unused = UNUSED if _FORMULA.search(context.get("body", "")) else (*UNUSED, app.config.mathjax_path)
     for kind in ("script_files", "css_files"):
-        context[kind] = [file for file in context.get(kind, []) if not _unwanted(file)]
+        context[kind] = [file for file in context.get(kind, []) if not _unwanted(file, unused)]
     if "body" in context:
-        context["body"] = _CELL.sub(_unbroken, _KERNEL.sub("", context["body"]))
+        context["body"] = _KERNEL.sub("", context["body"])
     context["metatags"] = f'{context.get("metatags", "")}\n<link rel="icon" href="{ICON}" />'
 
 
-def _unbroken(cell: re.Match[str]) -> str:
-    """A table cell whose intervals stay on one line."""
-    return _INTERVAL.sub(r'<span class="interval">\g<0></span>', cell[0])
-
-
-def _unwanted(file: Any) -> bool:
+def _unwanted(file: Any, unused: tuple[str, ...]) -> bool:
     name = str(getattr(file, "filename", None) or "")
     body = str(getattr(file, "attributes", {}).get("body") or "")
-    return name.startswith(("http:", "https:", "//")) or any(word in name or word in body for word in UNUSED)
+    return name.startswith(("http:", "https:", "//")) or any(word in name or word in body for word in unused)
 
 
 def require_mathjax(app: Sphinx, config: Config) -> None:

@@ -1,0 +1,81 @@
+"""Every page, light and dark, on a phone, a laptop and a projector."""
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+from built import PAGES, ROOT, SITE, THEMES, WIDTHS, Visit
+
+AXE = ROOT / "node_modules/axe-core/axe.min.js"
+# The bare page at the root only leads on to the cover.
+BOOK = [page for page in PAGES if page != "index.html"]
+
+SIDEWAYS = "window.scrollTo(9999, 0), window.scrollX"
+IMAGES = "[...document.images].map(i => [i.src, i.complete && i.naturalWidth > 0, (i.alt || '').trim()])"
+LINKS = "[...document.querySelectorAll('a[href]')].map(a => a.href)"
+ANCHORS = "[...document.querySelectorAll('[id], a[name]')].flatMap(e => [e.id, e.getAttribute('name')])"
+# Formulas that lie under their own number.
+COVERED = """[...document.querySelectorAll('div.math')].filter(box => {
+    const number = box.querySelector('.eqno'), formula = box.querySelector('mjx-container');
+    if (!number || !formula) return false;
+    const a = number.getBoundingClientRect(), b = formula.getBoundingClientRect();
+    return a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+}).map(box => box.id || box.textContent.slice(0, 40))"""
+# Formulas bring their own reading text. Dark pages differ from light ones in colours alone.
+FINDINGS = """dark => axe.run({exclude: ['mjx-container']}, {
+    ...(dark && {runOnly: ['color-contrast']}), resultTypes: ['violations']}).then(found => found.violations
+    .filter(v => ['serious', 'critical'].includes(v.impact))
+    .flatMap(v => v.nodes.slice(0, 5).map(n => `${v.id}: ${n.target} ${n.any[0]?.message ?? ''}`)))"""
+
+
+@pytest.fixture(scope="module", params=[(p, t) for p in BOOK for t in THEMES], ids=lambda case: "-".join(case))
+def visit(request: pytest.FixtureRequest, visits: dict[str, Visit]) -> Visit:
+    """Each page once in each theme; all tests of it use the page as it then stands."""
+    path, theme = request.param
+    visits[theme].open(path)
+    return visits[theme]
+
+
+def test_says_nothing_and_asks_only_its_own_host(visit: Visit) -> None:
+    assert not visit.said
+    assert not visit.failed
+    assert [url for url in visit.asked if not url.startswith((visit.site, "data:", "blob:"))] == []
+
+
+def test_fits_every_width(visit: Visit) -> None:
+    for width in WIDTHS:
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        assert visit.page.evaluate(SIDEWAYS) == 0, width
+        assert visit.page.evaluate(COVERED) == [], width
+    visit.page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_images_are_there_and_described(visit: Visit) -> None:
+    assert [image for image in visit.page.evaluate(IMAGES) if not (image[1] and image[2])] == []
+
+
+def test_links_resolve(visit: Visit) -> None:
+    anchors = set(visit.page.evaluate(ANCHORS))
+    here = urldefrag(visit.page.url).url
+    for link in visit.page.evaluate(LINKS):
+        address, anchor = urldefrag(link)
+        if address == here:
+            assert not anchor or unquote(anchor) in anchors, link
+        elif address.startswith(visit.site):
+            assert served(address.removeprefix(visit.site)).is_file(), link
+
+
+def served(path: str) -> Path:
+    """The file that the server answers with."""
+    file = SITE / unquote(path).partition("?")[0].lstrip("/")
+    return file / "index.html" if file.is_dir() else file
+
+
+def test_is_accessible(visit: Visit) -> None:
+    if not AXE.is_file():
+        stop = pytest.fail if os.environ.get("REPMATCH_BROWSER") == "required" else pytest.skip
+        stop("axe-core is not installed: run 'npm ci'")
+    visit.page.add_script_tag(path=AXE)
+    dark = visit.page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert visit.page.evaluate(FINDINGS, dark) == []
