@@ -1,4 +1,5 @@
 # make book   install everything into .venv, run the pipeline, print the page to open
+# make slides   the two decks again, after a change of book/slides.yaml
 # make test   lint, unit and property tests, every notebook, the book with warnings as errors
 # make bench  the instance engine against the loops that it replaces
 # make run NB=seed_robustness P="rank=8 seeds=[3,4]"   one notebook with other parameters
@@ -18,11 +19,14 @@ VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --quiet host reason rules --config profile=$(PROFILE) --
 
-.PHONY: install book test run bench record lint serve clean
+.PHONY: install book slides test run bench record lint serve clean
 
 book: $(VENV)/.installed
-	@$(SNAKEMAKE) book
+	@$(SNAKEMAKE) book slides
 	@echo "Open file://$(CURDIR)/_build/html/index.html"
+
+slides: $(VENV)/.installed
+	@$(SNAKEMAKE) slides
 
 install: $(VENV)/.installed
 
@@ -37,7 +41,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 test: $(VENV)/.installed lint
 	@pytest -n $(CORES) tests --ignore tests/after_build --ignore tests/browser
-	@$(SNAKEMAKE) book
+	@$(SNAKEMAKE) book slides
 	@pytest -n $(CORES) --dist loadfile --nbval-lax --nbval-cell-timeout=600 notebooks
 	@pytest -rs tests/after_build tests/browser
 

@@ -13,6 +13,7 @@ from repmatch_lib.store import code_version, key
 PROFILE = config.get("profile", "mini")
 STORE = Path(os.environ["REPMATCH_STORE"])
 EXECUTED = "book/executed"
+REVEAL = [f"book/_static/vendor/reveal/{name}" for name in ("reset.css", "reveal.css", "reveal.js", "notes.js")]
 
 # A corpus scored in parts: --config score="--task sst2 --target adapter/" out=scores shards=16, target "scores".
 SCORES, SHARDS = config.get("out", "scores"), int(config.get("shards", 4))
@@ -47,6 +48,7 @@ rule book:
         "_config.yml",
         "_toc.yml",
         "book/_static/vendor/tex-svg.js",
+        REVEAL,
         [str(path) for path in Path("book").rglob("*") if path.suffix in {".md", ".bib", ".css", ".svg", ".py"}],
         [str(path) for path in Path("repmatch_lib").glob("*.py")],  # the reference is made of their docstrings
     output:
@@ -124,10 +126,28 @@ rule notebook:
         "repmatch run {wildcards.name} --profile {params.profile} --out {output} --prepared"
 
 
-rule mathjax:
+rule slides:
+    input:
+        "_build/html/index.html",
+        [f"{EXECUTED}/{name}.ipynb" for name in CHAPTERS],
+        "book/slides.yaml",
+        "book/tools/slides.py",
+        "book/tools/slides.html.j2",
+    output:
+        "_build/html/slides/lecture.html",
+        "_build/html/slides/talk.html",
+    shell:
+        "python book/tools/slides.py"
+
+
+rule scripts:
     input:
         "package-lock.json",
     output:
         "book/_static/vendor/tex-svg.js",
+        REVEAL,
     shell:
-        "npm ci --silent --no-audit --no-fund && cp node_modules/mathjax/es5/tex-svg.js {output}"
+        "npm ci --silent --no-audit --no-fund && mkdir -p book/_static/vendor/reveal"
+        " && cp node_modules/mathjax/es5/tex-svg.js book/_static/vendor"
+        " && cp node_modules/reveal.js/dist/{{reset.css,reveal.css,reveal.js}} node_modules/reveal.js/plugin/notes/notes.js"
+        " book/_static/vendor/reveal"
