@@ -22,6 +22,7 @@ _PUBLIC = {
     ],
     "adapters": ["Adapter"],
     "comparison": ["Comparison", "repmatch"],
+    "all_pairs": ["AllPairs", "compare_all"],
     "encoders": ["Encoder", "encoder"],
     "tasks": ["Task", "TASKS", "task"],
     "corpora": ["Corpus", "load"],
