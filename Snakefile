@@ -17,6 +17,13 @@ EXECUTED = "book/executed"
 # A corpus scored in parts: --config score="--task sst2 --target adapter/" out=scores shards=16, target "scores".
 SCORES, SHARDS = config.get("out", "scores"), int(config.get("shards", 4))
 
+# Scripts that pages carry: where npm puts them.
+VENDORED = {
+    "tex-svg.js": "mathjax/es5/tex-svg.js",
+    "d3.min.js": "d3/dist/d3.min.js",
+    "plot.umd.min.js": "@observablehq/plot/dist/plot.umd.min.js",
+}
+
 CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 READERS = {"ledger": [name for name in CHAPTERS if name != "ledger"]}  # whose records a notebook reads
 
@@ -45,8 +52,9 @@ rule book:
         [f"{EXECUTED}/{name}.ipynb" for name in CHAPTERS],
         "_config.yml",
         "_toc.yml",
-        "book/_static/vendor/tex-svg.js",
-        [str(path) for path in Path("book").rglob("*") if path.suffix in {".md", ".bib", ".css", ".svg", ".py"}],
+        [f"book/_static/vendor/{name}" for name in VENDORED],
+        "book/_static/built/planes.svg",
+        [str(path) for path in Path("book").rglob("*") if path.suffix in {".md", ".bib", ".css", ".js", ".svg", ".py"}],
     output:
         "_build/html/index.html",
     log:
@@ -122,10 +130,22 @@ rule notebook:
         "repmatch run {wildcards.name} --profile {params.profile} --out {output} --prepared"
 
 
-rule mathjax:
+rule vendored:
     input:
         "package-lock.json",
     output:
-        "book/_static/vendor/tex-svg.js",
+        [f"book/_static/vendor/{name}" for name in VENDORED],
+    params:
+        files=[f"node_modules/{path}" for path in VENDORED.values()],
     shell:
-        "npm ci --silent --no-audit --no-fund && cp node_modules/mathjax/es5/tex-svg.js {output}"
+        "npm ci --silent --no-audit --no-fund && cp {params.files} book/_static/vendor/"
+
+
+rule planes:
+    input:
+        "book/planes.py",
+        "book/playground.md",
+    output:
+        "book/_static/built/planes.svg",
+    shell:
+        "python book/planes.py {output}"
