@@ -50,6 +50,7 @@ _PUBLIC = {
         "running_times",
         "three_columns",
     ],
+    "explorer": ["explorer_page"],
     "figures": [
         "curves_figure",
         "estimates_figure",
