@@ -29,8 +29,11 @@ const drawing = (() => {
     return element("input", { type: "range", min, max, step, value });
   }
 
+  const STYLE = { background: "none", fontSize: "13px", overflow: "visible" };
+  const BAND = { type: "band", tickSize: 0, tickFormat: String, labelAnchor: "center", labelArrow: false, padding: 0 };
+
   // A grid of phi(i, j), dark for 0 and bright for 1, with a frame around the entry that RepMatch picks.
-  function heatMap(grid, { width, label }) {
+  function heatMap(grid, { width, label, rows = "", columns = "" }) {
     const cells = grid.flatMap((row, i) => row.map((phi, j) => ({ i: i + 1, j: j + 1, phi })));
     const place = { x: "j", y: "i" };
     const written = { ...place, text: (d) => d.phi.toFixed(2), fontSize: grid.length > 4 ? 10 : 13 };
@@ -39,9 +42,11 @@ const drawing = (() => {
       Plot.plot({
         width,
         aspectRatio: 1,
-        style: { background: "none", fontSize: "13px" },
-        x: { type: "band", label: "j", tickSize: 0, tickFormat: String, labelArrow: false, padding: 0 },
-        y: { type: "band", label: "i", tickSize: 0, tickFormat: String, labelArrow: false, padding: 0 },
+        style: STYLE,
+        marginBottom: 46,
+        marginLeft: 46,
+        x: { ...BAND, label: `j ${columns}` },
+        y: { ...BAND, label: `i ${rows}` },
         color: { scheme: "cividis", domain: [0, 1] },
         marks: [
           Plot.cell(cells, { ...place, fill: "phi" }),
@@ -72,5 +77,5 @@ const drawing = (() => {
     draw();
   }
 
-  return { element, labelled, select, fill, slider, heatMap, described, hideFallback, drawn };
+  return { STYLE, element, labelled, select, fill, slider, heatMap, described, hideFallback, drawn };
 })();

@@ -22,10 +22,12 @@ const explorer = (() => {
     return drawing.described(
       Plot.plot({
         width,
-        height: Math.min(width, 320),
-        style: { background: "none", fontSize: "13px" },
-        x: { domain: ends, ticks: points.map((d) => d.layer), tickFormat: "d", label: "layer", labelArrow: false },
-        y: { domain: [0, 1], clamp: true, label: "RepMatch", labelArrow: false },
+        height: Math.min(width, 340),
+        marginTop: 34,
+        marginBottom: 46,
+        style: drawing.STYLE,
+        x: { domain: ends, ticks: points.map((d) => d.layer), tickFormat: "d", label: "layer", labelAnchor: "center", labelArrow: false },
+        y: { domain: [0, 1], ticks: 5, clamp: true, label: "RepMatch", labelArrow: false },
         marks: [
           Plot.rect([found.chance_95], { x1: ends[0], x2: ends[1], y1: 0, y2: (d) => d, fill: "currentColor", fillOpacity: 0.15 }),
           Plot.ruleY([0]),
@@ -57,10 +59,11 @@ const explorer = (() => {
     const kinds = JSON.parse(document.getElementById("explorer-data").textContent);
     const { element, labelled, select, fill, slider } = drawing;
     const [kind, first, second, rank] = [select(kinds.map(({ name }, k) => [k, name])), select([]), select([]), select([])];
-    const side = select([["left", "left: what training learns"], ["right", "right: what the random start leaves"]]);
+    const side = select([["left", "left, learned"], ["right", "right, from the start"]]);
     const layer = slider(1, 1, 1);
     const shownLayer = element("output");
-    const [score, chosen, settings] = [element("p", { class: "score", "aria-live": "polite" }), element("p"), element("p", { class: "settings" })];
+    const score = element("p", { class: "score", "aria-live": "polite" });
+    const settings = element("p", { class: "settings" });
     const [map, curve, numbersTable] = [element("figure"), element("figure"), element("div", { class: "scrolling" })];
 
     root.append(
@@ -69,7 +72,6 @@ const explorer = (() => {
         labelled("Rank", rank), labelled("Side", side), labelled("Layer ", layer, shownLayer)),
       score,
       element("div", { class: "panels" }, map, curve),
-      chosen,
       element("details", {}, element("summary", {}, "The same in numbers"), numbersTable),
       settings,
     );
@@ -99,15 +101,14 @@ const explorer = (() => {
         `, chance ${found.chance.toFixed(3)}. Layer ${at}: `,
         element("span", { class: numbers.class }, estimate(found.layers[at - 1])), ".",
       );
-      chosen.textContent = `The frame marks the largest entry of the mean grid, φ(${i}, ${j}) = ${value.toFixed(3)}.`;
       settings.textContent = numbers.settings;
-      const room = Math.min(420, (root.clientWidth || 340) - 4);
+      const width = Math.min(420, map.clientWidth || 340);
       map.replaceChildren(
-        drawing.heatMap(found.grids[at - 1], { width: room, label: `Grid of φ(i, j) in layer ${at}, ${pair}; largest φ(${i}, ${j}), ${value.toFixed(2)}` }),
-        element("figcaption", {}, `φ(i, j) in layer ${at}, mean over pairs of seeds. Rows: ${a}; columns: ${b}.`),
+        drawing.heatMap(found.grids[at - 1], { width, rows: `of ${a}`, columns: `of ${b}`, label: `Grid of φ(i, j) in layer ${at}, ${pair}; largest φ(${i}, ${j}), ${value.toFixed(2)}` }),
+        element("figcaption", {}, `φ(i, j) in layer ${at}, mean over pairs of seeds. Framed: the largest entry, φ(${i}, ${j}) = ${value.toFixed(3)}.`),
       );
       curve.replaceChildren(
-        profile(found, at, { width: room, color: `var(--${numbers.class})`, label: `RepMatch of ${pair} in each layer; the numbers are in the table below` }),
+        profile(found, at, { width, color: `var(--${numbers.class})`, label: `RepMatch of ${pair} in each layer; the numbers are in the table below` }),
         element("figcaption", {}, "RepMatch of each layer with 95 % interval. Dotted: chance; shaded: 95 % of chance."),
       );
       numbersTable.replaceChildren(table(found));

@@ -53,7 +53,7 @@ const playground = (() => {
     const arrows = [U, V].flatMap((basis, k) =>
       basis.map((vector, n) => ({
         points: [[0, 0, 0], vector].map(seen), stroke: COLORS[k], width: n ? 2 : 4,
-        name: `${"uv"[k]}${"₁₂"[n]}`, lift: k ? 0.16 : 0.1,
+        name: `${"uv"[k]}${"₁₂"[n]}`, lift: 0.13,
       })));
     return [...halves, ...lines, ...arrows];
   }
@@ -66,6 +66,8 @@ const playground = (() => {
       .attr("fill", (d) => d.fill ?? "none").attr("fill-opacity", (d) => d.opacity ?? 1)
       .attr("stroke", (d) => d.stroke ?? d.fill).attr("stroke-width", (d) => d.width ?? 0.7)
       .attr("stroke-dasharray", (d) => d.dash ?? null);
+    svg.selectAll("circle").data(found.filter((d) => d.name)).join("circle").attr("r", (d) => 1.5 * d.width)
+      .attr("cx", (d) => size * d.points[1][0]).attr("cy", (d) => -size * d.points[1][1]).attr("fill", (d) => d.stroke);
     svg.selectAll("text").data(found.filter((d) => d.name)).join("text")
       .attr("x", (d) => size * (1 + d.lift) * d.points[1][0]).attr("y", (d) => -size * (1 + d.lift) * d.points[1][1])
       .attr("fill", (d) => d.stroke).text((d) => d.name);
@@ -89,20 +91,21 @@ const playground = (() => {
     });
     const space = element("figure", { class: "space" });
     const map = element("figure");
-    const [angles, score, score2] = [element("p"), element("p", { class: "score", "aria-live": "polite" }), element("p")];
+    const [score, angles] = [element("p", { class: "score", "aria-live": "polite" }), element("p")];
 
     root.append(
       element("div", { class: "presets", role: "group", "aria-label": "Positions to start from" }, ...buttons),
       element("div", { class: "controls" },
         labelled("Fixed (blue)", control.fixed), labelled("Turned (orange)", control.turned),
         ...Object.entries(names).map(([name, text]) => labelled(`${text} `, control[name], outputs[name]))),
-      score, angles,
-      element("div", { class: "panels" }, space, map),
-      score2,
+      score,
+      element("div", { class: "panels side-by-side" }, space, map),
+      element("p", { class: "settings" },
+        "Thick: the leading directions. Dashed: the line that two planes share. Drag the picture to turn and tilt. " +
+        "Grid: the first i directions of the fixed against the first j of the turned; framed: the largest entry."),
+      angles,
     );
     const svg = d3.select(space).append("svg").attr("viewBox", "-190 -180 380 360").attr("role", "img");
-    space.append(element("figcaption", {},
-      "Thick arrows: the leading directions. Dashed: the line that two planes share. Drag to turn and tilt."));
 
     function set(values) {
       for (const [name, input] of Object.entries(control)) if (name in values) input.value = values[name];
@@ -119,15 +122,12 @@ const playground = (() => {
 
       score.textContent = `RepMatch of this one layer: φ(${i}, ${j}) = ${value.toFixed(2)}, the largest entry.`;
       angles.textContent =
-        `Principal angles ${degrees.join(" and ")}; cosines ${cosines.map((x) => x.toFixed(2)).join(" and ")}.`;
-      score2.textContent =
-        `The last entry, φ(${U.length}, ${V.length}), is the sum of the squared cosines over ${cosines.length}: ` +
-        `${grid.at(-1).at(-1).toFixed(2)}.`;
+        `Principal angles ${degrees.join(" and ")}; cosines ${cosines.map((x) => x.toFixed(2)).join(" and ")}. ` +
+        `The mean of the squared cosines is the last entry, φ(${U.length}, ${V.length}) = ${grid.at(-1).at(-1).toFixed(2)}.`;
       svg.attr("aria-label", `A fixed ${at.fixed === 2 ? "plane" : "line"} and a turned ${at.turned === 2 ? "plane" : "line"}; principal angles ${degrees.join(" and ")}`);
       drawSpace(svg, shapes(U, V, at.view));
       map.replaceChildren(
-        drawing.heatMap(grid, { width: Math.min(320, root.clientWidth || 340), label: `Grid of φ(i, j); largest φ(${i}, ${j}), ${value.toFixed(2)}` }),
-        element("figcaption", {}, "φ(i, j): the first i directions of the fixed against the first j of the turned."),
+        drawing.heatMap(grid, { width: Math.min(320, map.clientWidth || 160), label: `Grid of φ(i, j); largest φ(${i}, ${j}), ${value.toFixed(2)}` }),
       );
     }
 
