@@ -13,10 +13,23 @@ from repmatch_lib.store import code_version, key
 PROFILE = config.get("profile", "mini")
 STORE = Path(os.environ["REPMATCH_STORE"])
 EXECUTED = "book/executed"
-REVEAL = [f"book/_static/vendor/reveal/{name}" for name in ("reset.css", "reveal.css", "reveal.js", "notes.js")]
 
 # A corpus scored in parts: --config score="--task sst2 --target adapter/" out=scores shards=16, target "scores".
 SCORES, SHARDS = config.get("out", "scores"), int(config.get("shards", 4))
+
+# Scripts that pages carry: where npm puts them.
+VENDORED = {
+    "tex-svg.js": "mathjax/es5/tex-svg.js",
+    "d3.min.js": "d3/dist/d3.min.js",
+    "plot.umd.min.js": "@observablehq/plot/dist/plot.umd.min.js",
+    **{f"reveal/{name}": f"reveal.js/dist/{name}" for name in ("reset.css", "reveal.css", "reveal.js")},
+    "reveal/notes.js": "reveal.js/plugin/notes/notes.js",
+}
+
+# What a page is made of, beside the notebooks; the two folders are made by rules.
+KINDS = {".md", ".bib", ".css", ".js", ".svg", ".py"}
+MADE = ("vendor", "built")
+WRITTEN = [str(path) for path in Path("book").rglob("*") if path.suffix in KINDS and not set(MADE) & set(path.parts)]
 
 CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 OVERVIEWS = ("ledger", "execution")  # notebooks that read the records of all others
@@ -47,9 +60,9 @@ rule book:
         [f"{EXECUTED}/{name}.ipynb" for name in CHAPTERS],
         "_config.yml",
         "_toc.yml",
-        "book/_static/vendor/tex-svg.js",
-        REVEAL,
-        [str(path) for path in Path("book").rglob("*") if path.suffix in {".md", ".bib", ".css", ".svg", ".py"}],
+        [f"book/_static/vendor/{name}" for name in VENDORED],
+        "book/_static/built/planes.svg",
+        WRITTEN,
         [str(path) for path in Path("repmatch_lib").glob("*.py")],  # the reference is made of their docstrings
     output:
         "_build/html/index.html",
@@ -140,14 +153,22 @@ rule slides:
         "python book/tools/slides.py"
 
 
-rule scripts:
+rule vendored:
     input:
         "package-lock.json",
     output:
-        "book/_static/vendor/tex-svg.js",
-        REVEAL,
+        [f"book/_static/vendor/{name}" for name in VENDORED],
+    params:
+        copies=" && ".join(f"cp node_modules/{path} book/_static/vendor/{name}" for name, path in VENDORED.items()),
     shell:
-        "npm ci --silent --no-audit --no-fund && mkdir -p book/_static/vendor/reveal"
-        " && cp node_modules/mathjax/es5/tex-svg.js book/_static/vendor"
-        " && cp node_modules/reveal.js/dist/{{reset.css,reveal.css,reveal.js}} node_modules/reveal.js/plugin/notes/notes.js"
-        " book/_static/vendor/reveal"
+        "npm ci --silent --no-audit --no-fund && mkdir -p book/_static/vendor/reveal && {params.copies}"
+
+
+rule planes:
+    input:
+        "book/planes.py",
+        "book/playground.md",
+    output:
+        "book/_static/built/planes.svg",
+    shell:
+        "python book/planes.py {output}"

@@ -22,6 +22,7 @@ _PUBLIC = {
     ],
     "adapters": ["Adapter"],
     "comparison": ["Comparison", "repmatch"],
+    "all_pairs": ["AllPairs", "compare_all"],
     "encoders": ["Encoder", "encoder"],
     "tasks": ["Task", "TASKS", "task"],
     "corpora": ["Corpus", "load"],
@@ -43,6 +44,7 @@ _PUBLIC = {
     "published": ["claims", "ledger", "published_numbers", "recorded"],
     "tables": ["in_short", "recorded_with", "rules", "running_times", "three_columns"],
     "status": ["execution", "execution_table", "software_table"],
+    "explorer": ["explorer_page"],
     "figures": [
         "curves_figure",
         "estimates_figure",

@@ -91,6 +91,35 @@ def repmatch(
         If the adapters have different base models, layers or widths, lack the matrix, or hold no update.
     """
     a, b = as_adapter(a), as_adapter(b)
+    require_comparable(a, b, module, same_base)
+    layers, A1, B1 = a.factors(module)
+    _, A2, B2 = b.factors(module)
+    U, V = trained_basis(a, A1, B1, side), trained_basis(b, A2, B2, side)
+    grid = grassmann_similarity(U, V)
+    scores = repmatch_score(grid)
+    null = chance_scores(U.shape[-2], U.shape[-1], V.shape[-1], len(scores))
+    return Comparison(
+        score=float(scores.mean()),
+        layers=scores,
+        grid=grid,
+        chance=float(null.mean()),
+        chance_95=float(null.quantile(0.95)),
+        width=U.shape[-2],
+        names=(a.name, b.name),
+        layer_names=tuple(layers),
+        module=module,
+        side=side,
+    )
+
+
+def require_comparable(a: Adapter, b: Adapter, module: str = "value", same_base: bool = False) -> None:
+    """Refuse two adapters that do not adapt the same matrices of one base model.
+
+    Raises
+    ------
+    ValueError
+        If base models, layers or widths differ, or one lacks the matrix.
+    """
     if a.base_model and b.base_model and a.base_model != b.base_model and not same_base:
         raise ValueError(
             f"{a.name} adapts {a.base_model!r} but {b.name} adapts {b.base_model!r}; subspaces of different models "
@@ -113,22 +142,6 @@ def repmatch(
             f"widths differ: {a.name} is {B1.shape[-2]}x{A1.shape[-1]}, {b.name} is {B2.shape[-2]}x{A2.shape[-1]}; "
             "they adapt different models"
         )
-    U, V = trained_basis(a, A1, B1, side), trained_basis(b, A2, B2, side)
-    grid = grassmann_similarity(U, V)
-    scores = repmatch_score(grid)
-    null = chance_scores(U.shape[-2], U.shape[-1], V.shape[-1], len(scores))
-    return Comparison(
-        score=float(scores.mean()),
-        layers=scores,
-        grid=grid,
-        chance=float(null.mean()),
-        chance_95=float(null.quantile(0.95)),
-        width=U.shape[-2],
-        names=(a.name, b.name),
-        layer_names=tuple(layers),
-        module=module,
-        side=side,
-    )
 
 
 def trained_basis(adapter: Adapter, A: Tensor, B: Tensor, side: Side) -> Tensor:

@@ -82,6 +82,11 @@ def test_page_is_self_contained_and_its_links_resolve(page: Path) -> None:
             assert unquote(parts.fragment) in links_of(target).anchors, address
 
 
+def test_plotting_scripts_load_on_the_pages_that_use_them_only() -> None:
+    using = {page.stem for page in PAGES if any("plot.umd" in src for src in Links(page).loads)}
+    assert using == {"explorer", "playground"}
+
+
 def test_no_page_shows_a_path_of_this_machine() -> None:
     for page in PAGES:
         assert str(ROOT) not in page.read_text()
