@@ -59,7 +59,7 @@ const explorer = (() => {
     const kinds = JSON.parse(document.getElementById("explorer-data").textContent);
     const { element, labelled, select, fill, slider } = drawing;
     const [kind, first, second, rank] = [select(kinds.map(({ name }, k) => [k, name])), select([]), select([]), select([])];
-    const side = select([["left", "left, learned"], ["right", "right, from the start"]]);
+    const side = select([["left", "left, zero start"], ["right", "right, random start"]]);
     const layer = slider(1, 1, 1);
     const shownLayer = element("span");
     const score = element("p", { class: "score", "aria-live": "polite" });
