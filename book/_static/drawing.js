@@ -9,8 +9,11 @@ const drawing = (() => {
     return made;
   }
 
-  // A control under its label; `control.value` is read by who made it.
-  const labelled = (text, control, ...after) => element("label", {}, element("span", {}, text, ...after), control);
+  // A control under its label, and beside the label its value where the control does not show one.
+  function labelled(text, control, ...value) {
+    control.id = `control-${text.toLowerCase().replace(/[^a-z]+/g, "-")}`;
+    return element("div", {}, element("label", { for: control.id }, text), " ", ...value, control);
+  }
 
   function select(options) {
     const made = element("select");

@@ -59,9 +59,9 @@ const explorer = (() => {
     const kinds = JSON.parse(document.getElementById("explorer-data").textContent);
     const { element, labelled, select, fill, slider } = drawing;
     const [kind, first, second, rank] = [select(kinds.map(({ name }, k) => [k, name])), select([]), select([]), select([])];
-    const side = select([["left", "left, learned"], ["right", "right, from the start"]]);
+    const side = select([["left", "left, zero start"], ["right", "right, random start"]]);
     const layer = slider(1, 1, 1);
-    const shownLayer = element("output");
+    const shownLayer = element("span");
     const score = element("p", { class: "score", "aria-live": "polite" });
     const settings = element("p", { class: "settings" });
     const [map, curve, numbersTable] = [element("figure"), element("figure"), element("div", { class: "scrolling" })];
@@ -69,7 +69,7 @@ const explorer = (() => {
     root.append(
       element("div", { class: "controls" },
         labelled("Numbers of", kind), labelled("First task", first), labelled("Second task", second),
-        labelled("Rank", rank), labelled("Side", side), labelled("Layer ", layer, shownLayer)),
+        labelled("Rank", rank), labelled("Side", side), labelled("Layer", layer, shownLayer)),
       score,
       element("div", { class: "panels" }, map, curve),
       element("details", {}, element("summary", {}, "The same in numbers"), numbersTable),

@@ -80,10 +80,8 @@ const playground = (() => {
       turn: slider(-180, 180, 0), tilt: slider(0, 90, 0), spin: slider(-180, 180, 0), view: slider(0, 360, 0),
       fixed: select([[2, "plane"], [1, "line"]]), turned: select([[2, "plane"], [1, "line"]]),
     };
-    const names = {
-      turn: "Turn about the vertical", tilt: "Tilt out of the level", spin: "Spin within itself", view: "Walk around",
-    };
-    const outputs = Object.fromEntries(Object.keys(names).map((name) => [name, element("output")]));
+    const names = { turn: "Turn", tilt: "Tilt", spin: "Spin", view: "Viewpoint" };
+    const degreesOf = Object.fromEntries(Object.keys(names).map((name) => [name, element("span")]));
     const buttons = presets.map((preset) => {
       const button = element("button", { type: "button" }, preset.name);
       button.addEventListener("click", () => set(preset));
@@ -96,8 +94,8 @@ const playground = (() => {
     root.append(
       element("div", { class: "presets", role: "group", "aria-label": "Positions to start from" }, ...buttons),
       element("div", { class: "controls" },
-        labelled("Fixed (blue)", control.fixed), labelled("Turned (orange)", control.turned),
-        ...Object.entries(names).map(([name, text]) => labelled(`${text} `, control[name], outputs[name]))),
+        labelled("Fixed, blue", control.fixed), labelled("Turned, orange", control.turned),
+        ...Object.entries(names).map(([name, text]) => labelled(text, control[name], degreesOf[name]))),
       score,
       element("div", { class: "panels side-by-side" }, space, map),
       element("p", { class: "settings" },
@@ -118,7 +116,7 @@ const playground = (() => {
       const [grid, cosines] = [subspaces.similarity(U, V), subspaces.principalCosines(U, V)];
       const { i, j, value } = subspaces.largest(grid);
       const degrees = cosines.map((x) => `${((Math.acos(x) * 180) / Math.PI).toFixed(0)}°`);
-      for (const name of Object.keys(names)) outputs[name].textContent = `${at[name]}°`;
+      for (const name of Object.keys(names)) degreesOf[name].textContent = `${at[name]}°`;
 
       score.textContent = `RepMatch of this one layer: φ(${i}, ${j}) = ${value.toFixed(2)}, the largest entry.`;
       angles.textContent =
@@ -127,7 +125,7 @@ const playground = (() => {
       svg.attr("aria-label", `A fixed ${at.fixed === 2 ? "plane" : "line"} and a turned ${at.turned === 2 ? "plane" : "line"}; principal angles ${degrees.join(" and ")}`);
       drawSpace(svg, shapes(U, V, at.view));
       map.replaceChildren(
-        drawing.heatMap(grid, { width: Math.min(320, map.clientWidth || 160), label: `Grid of φ(i, j); largest φ(${i}, ${j}), ${value.toFixed(2)}` }),
+        drawing.heatMap(grid, { width: Math.min(320, map.clientWidth || 160), rows: "of the fixed", columns: "of the turned", label: `Grid of φ(i, j); largest φ(${i}, ${j}), ${value.toFixed(2)}` }),
       );
     }
 
