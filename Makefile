@@ -43,7 +43,7 @@ test: $(VENV)/.installed lint
 	@pytest -n $(CORES) tests --ignore tests/after_build --ignore tests/browser
 	@$(SNAKEMAKE) book slides
 	@pytest -n $(CORES) --dist loadfile --nbval-lax --nbval-cell-timeout=600 notebooks
-	@pytest -rs tests/after_build tests/browser
+	@pytest -n $(CORES) -rs tests/after_build tests/browser
 
 lint: $(VENV)/.installed
 	@ruff check . && ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -12,12 +13,20 @@ MENDED = {
     # A list may hold list items only, and an entry of a bibliography is none.
     '<div role="list" class="citation-list">': '<div class="citation-list">',
 }
+# The parameters of a signature: descriptions without terms are no description list.
+SIGNATURE = re.compile(r'<dl>\s*((?:<dd><em class="sig-param">.*?</dd>\s*)+)</dl>', re.DOTALL)
 
 
 def mend(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Put the mended tags into a page."""
+    body = context.get("body", "")
     for wrong, right in MENDED.items():
-        context["body"] = context.get("body", "").replace(wrong, right)
+        body = body.replace(wrong, right)
+    context["body"] = SIGNATURE.sub(lambda found: f'<div class="parameters">{_as_blocks(found[1])}</div>', body)
+
+
+def _as_blocks(descriptions: str) -> str:
+    return descriptions.replace("<dd>", "<div>").replace("</dd>", "</div>")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

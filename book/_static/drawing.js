@@ -63,7 +63,9 @@ const drawing = (() => {
     );
   }
 
+  // One image with one description; the labels that Plot gives to its parts would stand beside it.
   function described(svg, label) {
+    for (const part of svg.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", label);
     return svg;

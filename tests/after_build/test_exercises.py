@@ -1,6 +1,7 @@
 """Every exercise's solution holds, and a wrong one fails its checks."""
 
 import ast
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from repmatch_lib import runner
 
 ROOT = Path(__file__).parents[2]
+STORE = os.environ.get("REPMATCH_STORE", str(ROOT / ".store"))  # the build's: other tests have an empty one each
 NOTEBOOKS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if "solution" in path.read_text()]
 
 # For each solution a mistake: a part of it, and what stands there instead.
@@ -63,6 +65,7 @@ def test_every_solution_has_a_check_and_a_known_mistake() -> None:
 def test_solutions_hold_and_mistakes_do_not(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Cells run in this process: a kernel for each notebook would load PyTorch ten times.
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPMATCH_STORE", STORE)
     matplotlib.use("agg")
     names: dict[str, Any] = {"__name__": "__main__", "display": lambda *shown: None}
     values = runner.settings(notebook, "mini")

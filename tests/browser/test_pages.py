@@ -61,7 +61,7 @@ def test_links_resolve(visit: Visit) -> None:
     for link in visit.page.evaluate(LINKS):
         address, anchor = urldefrag(link)
         if address == here:
-            assert not anchor or unquote(anchor) in anchors, link
+            assert not anchor or anchor.startswith("/") or unquote(anchor) in anchors, link  # "#/2" is a slide
         elif address.startswith(visit.site):
             assert served(address.removeprefix(visit.site)).is_file(), link
 
