@@ -232,10 +232,12 @@ def _execute(notebook: Path, out: Path, values: Mapping[str, Any], progress: boo
 
 
 def _publishable(executed: nbformat.NotebookNode) -> None:
-    """Leave out progress bars and the machine's paths."""
+    """Leave out progress bars and the machine's paths, and fold the cell that repeats the parameters."""
     for name in ("input_path", "output_path"):
         executed.metadata.papermill.pop(name, None)
     for cell in executed.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("hide-input")
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
 

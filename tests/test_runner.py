@@ -263,6 +263,8 @@ def test_an_executed_notebook(
     outputs = [output for cell in executed.cells for output in cell.outputs]
     assert [(o.name, o.text) for o in outputs] == [("stdout", "two two\n")]
     assert json.loads(out.with_suffix(".json").read_text()) == ["two", 2, 1e-3, ["c"], None]
+    folded = [cell.source for cell in executed.cells if "hide-input" in cell.metadata.get("tags", [])]
+    assert len(folded) == 1 and 'word = "two"' in folded[0]
     metadata = [executed.metadata, *(cell.metadata for cell in executed.cells)]
     assert not [
         text for text in texts(json.loads(json.dumps(metadata))) if text.startswith("/") or str(tmp_path) in text
