@@ -20,8 +20,9 @@ class State(SphinxDirective):
         sources = [project_file("data/published/claims.yaml"), *project_file("data/recorded").glob("*.json")]
         for source in sources:
             self.env.note_dependency(str(source))
-        verdicts = ledger().verdict
-        line = nodes.paragraph("", f"Of {len(verdicts)} claims: ", classes=["state"])
+        lines = ledger()
+        verdicts = lines.verdict[~lines["where"].str.startswith("beside")]  # our own questions are not the paper's
+        line = nodes.paragraph("", f"Of {len(verdicts)} claims of the paper: ", classes=["state"])
         for verdict in (REPRODUCED, REFUTED, UNDECIDED, NOT_RUN):
             count = nodes.strong("", str((verdicts == verdict).sum()))
             line += nodes.inline("", "", count, nodes.Text(f" {verdict}"), classes=[verdict.replace(" ", "-")])
