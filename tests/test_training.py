@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save, save_file
 import repmatch_lib as rm
 from repmatch_lib import training
 from repmatch_lib.batching import encode, shuffled_batches, within_budget
+from repmatch_lib.models import frozen_model
 
 Tiny = Callable[[str], rm.Encoder]
 lengths_of_rows = st.lists(st.integers(1, 60), min_size=1, max_size=300).map(np.array)
@@ -176,6 +177,30 @@ def test_an_adapter_says_what_made_it(family: str, tiny: Tiny, toy: rm.Corpus) -
 def test_the_loss_falls(precision: str, tiny: Tiny, toy: rm.Corpus) -> None:
     loss = train(tiny("bert"), toy, epochs=15, precision=precision, rank=4, dropout=False).provenance["loss"]
     assert loss["last_epoch"] < 0.5 * loss["first_epoch"]
+
+
+@pytest.mark.parametrize("family", ["bert", "electra", "llama"])
+def test_every_parameter_follows_adamw(family: str, tiny: Tiny, toy: rm.Corpus) -> None:
+    """Three steps by the formulas (Loshchilov and Hutter, 2019, algorithm 2); a misread gradient has wrong signs."""
+    lr, decay, eps = 1e-3, 0.01, 1e-8
+    trained, copy = (frozen_model(tiny(family), "classification", 2, 0).requires_grad_(True).eval() for _ in range(2))
+    encoded = encode(tiny(family).tokenizer(), toy, 32)
+    training.fit(trained, encoded, lr, 3, len(toy), 0, 100_000, "float32", False, "toy")
+    means, squares = ({name: 0.0 for name, _ in copy.named_parameters()} for _ in range(2))
+    batch = encoded.collate(range(len(toy)))
+    for step in (1, 2, 3):
+        copy.zero_grad()
+        copy(**batch).loss.backward()
+        for name, parameter in copy.named_parameters():
+            if parameter.grad is not None:
+                means[name] = 0.9 * means[name] + 0.1 * parameter.grad
+                squares[name] = 0.999 * squares[name] + 0.001 * parameter.grad**2
+                mean, square = means[name] / (1 - 0.9**step), squares[name] / (1 - 0.999**step)
+                parameter.data -= lr * (decay * parameter + mean / (square.sqrt() + eps))
+    expected = dict(copy.named_parameters())
+    for name, parameter in trained.named_parameters():
+        steady = squares[name] > 1e-12 if torch.is_tensor(squares[name]) else torch.ones_like(parameter, dtype=bool)
+        torch.testing.assert_close(parameter[steady], expected[name][steady], atol=2e-5, rtol=0)
 
 
 def test_gradients_of_pieces_add_up(tiny: Tiny, toy: rm.Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
