@@ -42,7 +42,7 @@ _PUBLIC = {
     "statistics": ["Estimate", "bootstrap", "jackknife", "mean_over", "paired", "percentage", "summary"],
     "records": ["Record"],
     "published": ["claims", "ledger", "published_numbers", "recorded"],
-    "tables": ["in_short", "recorded_with", "rules", "running_times", "three_columns"],
+    "tables": ["beside", "in_short", "points_table", "recorded_with", "rules", "running_times", "three_columns"],
     "status": ["execution", "execution_table", "software_table"],
     "explorer": ["explorer_page"],
     "figures": [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from IPython.display import Markdown
 
+from repmatch_lib.figures import KINDS
 from repmatch_lib.paths import project_file
 from repmatch_lib.published import NOT_RUN, ledger, recorded, records
 from repmatch_lib.records import Record
@@ -95,6 +97,39 @@ def running_times(build: Record) -> Markdown:
         if record
     ]
     return as_markdown(rows)
+
+
+def beside(experiment: str, build: Mapping[str, Estimate], names: Mapping[str, str]) -> list[tuple[str, str, Estimate]]:
+    """Estimates of the recorded run and of this build, side by side.
+
+    Parameters
+    ----------
+    experiment : str
+    build : mapping of str to Estimate
+    names : mapping of str to str
+        By label, the estimate's name. What neither run has is left out.
+
+    Returns
+    -------
+    list of (label, kind, Estimate)
+        As `estimates_figure` and `points_table` take them.
+    """
+    known = recorded(experiment)
+    kinds = {"recorded": known.estimates if known else {}, "this build": build}
+    return [
+        (shown, kind, found[name]) for shown, name in names.items() for kind, found in kinds.items() if name in found
+    ]
+
+
+def points_table(
+    points: Sequence[tuple[str, str, Estimate | float]], quantity: str = "quantity", spec: str = ".3f"
+) -> Markdown:
+    """Points, as `estimates_figure` draws them, as a table for a page: a line a label, a column a kind of number."""
+    kinds = ["recorded", "this build"] if all(kind != "paper" for _, kind, _ in points) else list(KINDS)
+    lines: dict[str, dict[str, str]] = {}
+    for label, kind, value in points:
+        lines.setdefault(label, {quantity: label} | dict.fromkeys(kinds, "–"))[kind] = format(value, spec)
+    return as_markdown(list(lines.values())) if lines else Markdown("Neither run has any.")
 
 
 def as_markdown(rows: list[dict[str, str]]) -> Markdown:

@@ -1,0 +1,53 @@
+"""The recorded run's estimates and this build's, beside each other on a page."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import repmatch_lib as rm
+from repmatch_lib import tables
+
+NONE = math.nan
+RECORDED = {"a": rm.Estimate(1.26, 1, 2, 5, "run"), "b": rm.Estimate(2, NONE, NONE, 1, "run")}
+BUILD = {"a": rm.Estimate(3, 2.5, 4, 3, "run"), "c": rm.Estimate(-1, -2, 0, 3, "run")}
+NAMES = {"first": "a", "second": "b", "third": "c", "fourth": "d"}
+
+
+@pytest.fixture
+def points(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, rm.Estimate]]:
+    record = rm.Record("demo", {}, RECORDED, [], {}, {})
+    monkeypatch.setattr(tables, "recorded", {"demo": record}.get)
+    return rm.beside("demo", BUILD, NAMES)
+
+
+def test_each_run_gives_what_it_has(points: list[tuple[str, str, rm.Estimate]]) -> None:
+    assert [(label, kind) for label, kind, _ in points] == [
+        ("first", "recorded"), ("first", "this build"), ("second", "recorded"), ("third", "this build"),
+    ]  # fmt: skip
+    assert points[1][2] is BUILD["a"] and points[2][2] is RECORDED["b"]
+    assert {kind for _, kind, _ in rm.beside("never recorded", BUILD, NAMES)} == {"this build"}
+
+
+def test_a_table_keeps_the_kinds_of_number_apart(points: list[tuple[str, str, rm.Estimate]]) -> None:
+    def cells(markdown: str) -> list[list[str]]:
+        lines = [line for line in markdown.splitlines() if line.startswith("|")]
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+    assert cells(rm.points_table(points, "what", ".1f").data) == [
+        ["what", "recorded", "this build"],
+        ["---"] * 3,
+        ["first", "1.3 [1.0, 2.0]", "3.0 [2.5, 4.0]"],
+        ["second", "2.0", "–"],
+        ["third", "–", "-1.0 [-2.0, 0.0]"],
+    ]
+    with_paper = cells(rm.points_table([("second", "paper", 7.0), *points], "what", ".1f").data)
+    assert with_paper[0] == ["what", "paper", "recorded", "this build"]
+    assert ["second", "7.0", "2.0", "–"] in with_paper and [
+        "first",
+        "–",
+        "1.3 [1.0, 2.0]",
+        "3.0 [2.5, 4.0]",
+    ] in with_paper
+    assert "|" not in rm.points_table([]).data
