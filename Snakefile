@@ -70,7 +70,8 @@ rule book:
         "_build/book.log",
     shell:
         "rm -rf _build/html && (jupyter-book build . --path-output . -W -n --keep-going > {log} 2>&1"
-        " || (tail -n 40 {log}; rm -f {output}; exit 1))"
+        # Pages that were read stay read: a second try would not see their warnings.
+        " || (tail -n 40 {log}; rm -rf {output} _build/.doctrees; exit 1))"
 
 
 rule prepare:
