@@ -23,8 +23,8 @@ THEME = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "figure.dpi": 110,
-    "font.size": 10,
-    "axes.titlesize": 10,
+    "font.size": 11,
+    "axes.titlesize": 11,
     "svg.hashsalt": "repmatch",
     "svg.fonttype": "none",
 }
@@ -67,19 +67,19 @@ def grid_panels(
                     continue
                 image = ax.imshow(grid[k], vmin=0, vmax=vmax, cmap=COLORS, origin="upper")
                 ax.set_title(f"{float(grid[k].max()):.2f}")
-                ax.set_xticks(range(grid.shape[2]), range(1, grid.shape[2] + 1), fontsize=7)
-                ax.set_yticks(range(grid.shape[1]), range(1, grid.shape[1] + 1), fontsize=7)
+                ax.set_xticks(range(grid.shape[2]), range(1, grid.shape[2] + 1), fontsize=9)
+                ax.set_yticks(range(grid.shape[1]), range(1, grid.shape[1] + 1), fontsize=9)
                 ax.tick_params(length=0)
                 if last:
-                    ax.set_xlabel(f"layer {k + first_layer}", fontsize=8)
-            row[0].set_ylabel(name.replace(" | ", "\n"), fontsize=8)
+                    ax.set_xlabel(f"layer {k + first_layer}", fontsize=10)
+            row[0].set_ylabel(name.replace(" | ", "\n"), fontsize=10)
         bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.015)
         bar.set_label("φ(i, j)")
         if chance is not None:
             bar.ax.axhline(chance, color="white", lw=2)
             bar.ax.axhline(chance, color="black", lw=1, ls=":")
             bar.ax.annotate(
-                "chance", (1.15, chance), xycoords=("axes fraction", "data"), fontsize=7, va="center",
+                "chance", (1.15, chance), xycoords=("axes fraction", "data"), fontsize=9, va="center",
                 annotation_clip=False,
             )  # fmt: skip
             bar.ax.set_yticks([t for t in bar.get_ticks() if abs(t - chance) > 0.06 * vmax and 0 <= t <= vmax])
@@ -150,7 +150,7 @@ def estimates_figure(
         ax.set_xlabel(quantity)
         if quantity == "RepMatch":
             ax.set_xlim(min(0, ax.get_xlim()[0]), max(1, ax.get_xlim()[1]))
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.5 / len(labels)), ncol=4, fontsize=8, frameon=False)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.5 / len(labels)), ncol=4, fontsize=10, frameon=False)
         sns.despine(ax=ax, left=True)
         return _finish(figure, path)
 
@@ -171,7 +171,7 @@ def layer_profile(scores: Mapping[str, Sequence[float]], chance_95: float, path:
             ax.plot(range(1, len(values) + 1), values, style, color=BUILD, ms=5, label=name)
         ax.axhspan(0, chance_95, color="0.85", lw=0, label="95 % of chance")
         ax.set(xlabel="layer", ylabel="RepMatch", yscale="log", xticks=range(1, len(values) + 1))
-        ax.legend(fontsize=8, frameon=False)
+        ax.legend(fontsize=10, frameon=False)
         sns.despine(ax=ax)
         return _finish(figure, path)
 
@@ -204,11 +204,11 @@ def curves_figure(
                 ax.plot(xs, [e.value for e in found], line, marker=marker, ms=4, color=color, label=name)
                 ax.fill_between(xs, [e.low for e in found], [e.high for e in found], color=color, alpha=0.18, lw=0)
             ax.set(xscale="log", xlabel=over, title=kind, xticks=xs)
-            ax.set_xticks(xs, [f"{x:g}" for x in xs], fontsize=8)
+            ax.set_xticks(xs, [f"{x:g}" for x in xs], fontsize=10)
             ax.minorticks_off()
         axes[0, 0].set_ylabel(quantity)
         handles, labels = axes[0, -1].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncol=len(labels), fontsize=8, frameon=False)
+        figure.legend(handles, labels, loc="outside upper center", ncol=len(labels), fontsize=10, frameon=False)
         sns.despine(figure)
         return _finish(figure, path)
 
@@ -237,12 +237,12 @@ def share_curves(
                 ax.plot(shares.index, curve, ls=style, color=color, lw=1.6, label=name)
             if marked is not None:
                 ax.axvline(marked, color="0.35", ls=":", lw=1)
-                ax.annotate(f"{marked:g}", (marked, 1.01), xycoords=("data", "axes fraction"), fontsize=8, ha="center")
+                ax.annotate(f"{marked:g}", (marked, 1.01), xycoords=("data", "axes fraction"), fontsize=10, ha="center")
             ax.set(xlabel=f"cosine, {title}", xlim=(-0.5, 1), ylim=(0, 1.02), xticks=(-0.5, 0, 0.5, 1))
             sns.despine(ax=ax)
         axes[0, 0].set_ylabel("share of pairs above")
         handles, names = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper center", ncol=len(names), fontsize=8, frameon=False)
+        figure.legend(handles, names, loc="outside upper center", ncol=len(names), fontsize=10, frameon=False)
         return _finish(figure, path)
 
 
@@ -266,12 +266,12 @@ def times_figure(rows: pd.DataFrame, ways: Sequence[str], path: str | Path | Non
             bars = ax.barh(
                 places, times, 0.38, color=RECORDED, alpha=1 - 0.45 * k, hatch=hatch, edgecolor="white", label=precision
             )
-            ax.bar_label(bars, [f"{t:.3g}" for t in times], padding=3, fontsize=8)
+            ax.bar_label(bars, [f"{t:.3g}" for t in times], padding=3, fontsize=10)
         ax.set_yticks(range(len(ways)), ways)
         ax.invert_yaxis()
         ax.set(xscale="log", xlabel="milliseconds an instance")
         ax.margins(x=0.12)
-        ax.legend(fontsize=8, frameon=False)
+        ax.legend(fontsize=10, frameon=False)
         sns.despine(ax=ax)
         return _finish(figure, path)
 
