@@ -45,7 +45,7 @@ MISTAKES = {
     "subset_size/cell-16": ('[large, "random"]', '[large, "top"]'),
     "top100_selection/cell-25": ("(0.25 / n)", "(0.5 / n)"),
     "top100_selection/cell-27": ("top = rm.select(ranked, k)", 'top = rm.select(ranked, k, rule="random", draw=0)'),
-    "top100_selection/cell-29": ("len(a & b)", "len(a | b)"),
+    "top100_selection/cell-29": ("by_chance = k**2 / len(ranked)", "by_chance = k / len(ranked)"),
 }
 
 
