@@ -42,7 +42,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 test: $(VENV)/.installed lint
 	@pytest -n $(CORES) tests --ignore tests/after_build --ignore tests/browser
 	@$(SNAKEMAKE) book slides
-	@pytest -n $(CORES) --dist loadfile --nbval-lax --nbval-cell-timeout=600 notebooks
+	@python tests/mistakes.py _build/checked
+	@pytest -n $(CORES) --dist loadfile --nbval-lax --nbval-cell-timeout=600 _build/checked
 	@pytest -n $(CORES) -rs tests/after_build tests/browser
 
 lint: $(VENV)/.installed

@@ -1,19 +1,15 @@
-"""Every exercise's solution holds, and a wrong one fails its checks."""
+"""Copies of the notebooks for nbval: ahead of each exercise's solution a cell that makes sure that a mistake is caught.
 
-import ast
-import os
+``python tests/mistakes.py FOLDER``
+"""
+
+import sys
 from pathlib import Path
-from typing import Any
 
-import matplotlib
 import nbformat
-import pytest
 
-from repmatch_lib import runner
-
-ROOT = Path(__file__).parents[2]
-STORE = os.environ.get("REPMATCH_STORE", str(ROOT / ".store"))  # the build's: other tests have an empty one each
-NOTEBOOKS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if "solution" in path.read_text()]
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # For each solution a mistake: a part of it, and what stands there instead.
 MISTAKES = {
@@ -48,37 +44,42 @@ MISTAKES = {
     "top100_selection/cell-29": ("by_chance = k**2 / len(ranked)", "by_chance = k / len(ranked)"),
 }
 
-
-def solutions(notebook: Path) -> list[nbformat.NotebookNode]:
-    return [c for c in nbformat.read(notebook, 4).cells if "solution" in c.metadata.get("tags", [])]
-
-
-def test_every_solution_has_a_check_and_a_known_mistake() -> None:
-    found = {f"{path.stem}/{cell.id}": cell.source for path in NOTEBOOKS for cell in solutions(path)}
-    assert found.keys() == MISTAKES.keys()
-    for address, source in found.items():
-        assert any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(source))), address
-        assert source.count(MISTAKES[address][0]) == 1, address
+CHECK = """
+try:
+    exec({mistaken!r}, dict(globals()))
+except AssertionError:
+    pass
+else:
+    raise AssertionError({message!r})
+"""
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_solutions_hold_and_mistakes_do_not(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Cells run in this process: a kernel for each notebook would load PyTorch ten times.
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("REPMATCH_STORE", STORE)
-    matplotlib.use("agg")
-    names: dict[str, Any] = {"__name__": "__main__", "display": lambda *shown: None}
-    values = runner.settings(notebook, "mini")
-    if "record" in values:
-        values["record"] = str(tmp_path / "record.json")
-    for cell in nbformat.read(notebook, 4).cells:
-        if cell.cell_type != "code":
-            continue
+def solutions(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """The cells that hold solutions."""
+    return [cell for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])]
+
+
+def checked(path: Path) -> nbformat.NotebookNode:
+    """A notebook with its checks of mistakes."""
+    notebook = nbformat.read(path, 4)
+    cells = []
+    for cell in notebook.cells:
         if "solution" in cell.metadata.get("tags", []):
-            part, mistake = MISTAKES[f"{notebook.stem}/{cell.id}"]
-            with pytest.raises(AssertionError):
-                exec(cell.source.replace(part, mistake), dict(names))
-        exec(cell.source, names)
-        if "parameters" in cell.metadata.get("tags", []):
-            names |= values
-    matplotlib.pyplot.close("all")
+            part, mistake = MISTAKES[f"{path.stem}/{cell.id}"]
+            message = f"{path.stem}/{cell.id}: {mistake!r} in place of {part!r} passes the solution's checks"
+            source = CHECK.format(mistaken=cell.source.replace(part, mistake), message=message)
+            cells.append(nbformat.v4.new_code_cell(source))
+        cells.append(cell)
+    notebook.cells = cells
+    return notebook
+
+
+def main(folder: Path) -> None:
+    """Write a copy of every notebook."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in NOTEBOOKS:
+        nbformat.write(checked(path), folder / path.name)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,40 @@
+"""Every exercise has a solution with a check, and the check catches a stated mistake."""
+
+import ast
+from pathlib import Path
+
+import mistakes
+import nbformat
+import pytest
+
+
+def test_every_solution_has_a_check_and_a_known_mistake() -> None:
+    notebooks = {path: nbformat.read(path, 4) for path in mistakes.NOTEBOOKS}
+    found = {
+        f"{path.stem}/{cell.id}": cell.source for path, book in notebooks.items() for cell in mistakes.solutions(book)
+    }
+    assert len(found) > 20 and found.keys() == mistakes.MISTAKES.keys()
+    for address, source in found.items():
+        assert any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(source))), address
+        assert source.count(mistakes.MISTAKES[address][0]) == 1, address
+
+
+@pytest.mark.parametrize(
+    ("mistake", "outcome"), [("== 4", AssertionError), ("> 4", None), ("> four", NameError)], ids=str
+)
+def test_a_mistake_has_to_fail_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str, outcome: type[Exception] | None
+) -> None:
+    """One that passes the check fails the copy; so does one that never gets to it."""
+    solution = nbformat.v4.new_code_cell("assert five > 4", id="two", metadata={"tags": ["solution"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=[solution]), tmp_path / "one.ipynb")
+    monkeypatch.setitem(mistakes.MISTAKES, "one/two", ("> 4", mistake))
+    before, after = mistakes.checked(tmp_path / "one.ipynb").cells
+    names = {"five": 5}
+    if outcome is AssertionError:
+        exec(before.source, names)
+    else:
+        with pytest.raises(outcome or AssertionError, match="one/two" if outcome is None else "four"):
+            exec(before.source, names)
+    exec(after.source, names)
+    assert names["five"] == 5
