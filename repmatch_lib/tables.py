@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,21 +99,24 @@ def running_times(build: Record) -> Markdown:
     return as_markdown(rows)
 
 
-def beside(experiment: str, build: Mapping[str, Estimate], names: Mapping[str, str]) -> list[tuple[str, str, Estimate]]:
+def beside(
+    experiment: str, build: Mapping[str, Estimate], names: Mapping[str, str] | Iterable[str]
+) -> list[tuple[str, str, Estimate]]:
     """Estimates of the recorded run and of this build, side by side.
 
     Parameters
     ----------
     experiment : str
     build : mapping of str to Estimate
-    names : mapping of str to str
-        By label, the estimate's name. What neither run has is left out.
+    names : mapping of str to str, or iterable of str
+        By label, the estimate's name; or names that are labels too. What neither run has is left out.
 
     Returns
     -------
     list of (label, kind, Estimate)
         As `estimates_figure` and `points_table` take them.
     """
+    names = names if isinstance(names, Mapping) else {name: name for name in names}
     known = recorded(experiment)
     kinds = {"recorded": known.estimates if known else {}, "this build": build}
     return [
