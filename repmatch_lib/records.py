@@ -76,7 +76,7 @@ class Record:
             experiment,
             _common(asked),
             dict(estimates),
-            json.loads(rows.to_json(orient="records", double_precision=12)),
+            [_told(row) for row in json.loads(rows.to_json(orient="records", double_precision=12))],
             {
                 "encoder": origins[0]["encoder"],
                 "corpora": _distinct(m["corpus"] for m in origins),
@@ -128,6 +128,11 @@ class Record:
             for name, e in self.estimates.items()
         }
         return content
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without what it leaves out: tables of several kinds of row have columns that one kind lacks."""
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def _numbers(estimate: dict[str, Any]) -> dict[str, Any]:
