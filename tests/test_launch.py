@@ -41,7 +41,7 @@ def build(folder: Path, **settings: Any) -> dict[str, BeautifulSoup]:
     with docutils_namespace():
         app = Sphinx(source, None, folder / "out", folder / "doctrees", "html", chosen, None, sys.stderr)
         app.build()
-    return {name: BeautifulSoup((folder / f"out/{name}.html").read_text()) for name in ("index", "book/executed/one")}
+    return {name: BeautifulSoup((folder / f"out/{name}.html").read_text(), "html.parser") for name in ("index", "book/executed/one")}
 
 
 def links(page: BeautifulSoup, group: str) -> dict[str, str]:
