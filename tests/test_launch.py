@@ -41,7 +41,8 @@ def build(folder: Path, **settings: Any) -> dict[str, BeautifulSoup]:
     with docutils_namespace():
         app = Sphinx(source, None, folder / "out", folder / "doctrees", "html", chosen, None, sys.stderr)
         app.build()
-    return {name: BeautifulSoup((folder / f"out/{name}.html").read_text(), "html.parser") for name in ("index", "book/executed/one")}
+    pages = {name: folder / f"out/{name}.html" for name in ("index", "book/executed/one")}
+    return {name: BeautifulSoup(page.read_text(), "html.parser") for name, page in pages.items()}
 
 
 def links(page: BeautifulSoup, group: str) -> dict[str, str]:
