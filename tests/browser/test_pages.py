@@ -6,6 +6,7 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 from built import PAGES, ROOT, SITE, THEMES, WIDTHS, Visit
+from playwright.sync_api import expect
 
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
 # The bare page at the root only leads on to the cover.
@@ -79,3 +80,26 @@ def test_is_accessible(visit: Visit) -> None:
     visit.page.add_script_tag(path=AXE)
     dark = visit.page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert visit.page.evaluate(FINDINGS, dark) == []
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_chapter_s_notebook_is_reached_by_keyboard(theme: str, visits: dict[str, Visit]) -> None:
+    """The menus at a chapter's head; the one that leads elsewhere is there if the repository's address is known."""
+    page = visits[theme].open("book/executed/seed_robustness.html", width=390)
+    menus = page.locator(".article-header-buttons .dropdown:is(.dropdown-launch-buttons, .dropdown-download-buttons)")
+    assert menus.count() == 1 + bool(os.environ.get("REPMATCH_REPOSITORY"))
+    page.add_script_tag(path=AXE)
+    for menu in menus.all():
+        entries = menu.locator(".dropdown-menu a")
+        menu.locator(".dropdown-toggle").focus()
+        page.keyboard.press("Enter")
+        for entry in entries.all():
+            page.keyboard.press("ArrowDown")
+            expect(entry).to_be_focused()
+            expect(entry).to_be_in_viewport(ratio=1)
+        assert page.evaluate(SIDEWAYS) == 0
+        page.set_viewport_size({"width": 1280, "height": 900})
+        assert page.evaluate(FINDINGS, theme == "dark") == []
+        page.set_viewport_size({"width": 390, "height": 900})
+        page.keyboard.press("Escape")
+        expect(entries.first).to_be_hidden()

@@ -1,8 +1,11 @@
-"""Copies of the notebooks for nbval: ahead of each exercise's solution a cell that makes sure that a mistake is caught.
+"""The notebooks as readers take them along, for nbval: each alone in a folder, with the library from its wheel.
 
-``python tests/mistakes.py FOLDER``
+Ahead of each solution stands a cell that makes sure that a mistake is caught. ``python tests/alone.py FOLDER``
+puts the notebooks into ``FOLDER/notebooks`` and the library into ``FOLDER/site``, for ``PYTHONPATH``.
 """
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -53,6 +56,14 @@ else:
     raise AssertionError({message!r})
 """
 
+GUARD = """
+from pathlib import Path
+from repmatch_lib.paths import PACKAGE, project_file
+assert PACKAGE.is_relative_to({site!r}), PACKAGE
+assert project_file("data/mini").is_relative_to({site!r}) and project_file("notebooks").is_relative_to({site!r})
+assert {{path.name for path in Path().iterdir()}} <= set({there!r}), sorted(Path().iterdir())
+"""
+
 
 def solutions(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     """The cells that hold solutions."""
@@ -74,12 +85,31 @@ def checked(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
+def guard(path: Path, site: Path) -> nbformat.NotebookNode:
+    """A last cell: the library was the wheel's, and the notebook left its record and nothing else."""
+    return nbformat.v4.new_code_cell(GUARD.format(site=str(site), there=[path.name, f"{path.stem}.json"]))
+
+
+def install(site: Path) -> None:
+    """Put the library where its wheel puts it."""
+    wheels = site.parent / "wheel"
+    build = ["hatchling", "build", "--target", "wheel", "--directory", wheels]
+    subprocess.run([sys.executable, "-m", *build], cwd=ROOT, check=True, capture_output=True)
+    put = ["pip", "install", "--quiet", "--no-deps", "--target", site, *wheels.glob("*.whl")]
+    subprocess.run([sys.executable, "-m", *put], check=True, capture_output=True)
+
+
 def main(folder: Path) -> None:
-    """Write a copy of every notebook."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Install the library and write a copy of every notebook."""
+    shutil.rmtree(folder, ignore_errors=True)
+    install(folder / "site")
     for path in NOTEBOOKS:
-        nbformat.write(checked(path), folder / path.name)
+        alone = folder / "notebooks" / path.stem
+        alone.mkdir(parents=True)
+        notebook = checked(path)
+        notebook.cells.append(guard(path, folder / "site"))
+        nbformat.write(notebook, alone / path.name)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]).resolve())
