@@ -13,14 +13,13 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urldefrag
 
 import jinja2
@@ -39,10 +38,13 @@ NO_BROWSER = "make pdf needs Chromium: install your system's chromium package, o
 
 # A4 with the margins below leaves 174 mm for the text: 657 CSS pixels.
 WIDTH = 657
-PAPER = """@page { size: A4; margin: 20mm 18mm; }
-@page { @bottom-center { content: counter(page); font: 8.5pt sans-serif; color: #48566b; } }
-@page { @top-left { content: %s; font: 8.5pt sans-serif; color: #48566b; } }
-@page { @top-right { content: %s; font: 8.5pt sans-serif; color: #48566b; } }
+PAPER = """@page {
+    size: A4;
+    margin: 20mm 18mm;
+    @top-left { content: %s; font: 8.5pt sans-serif; color: #48566b; }
+    @top-right { content: %s; font: 8.5pt sans-serif; color: #48566b; }
+    @bottom-center { content: counter(page); font: 8.5pt sans-serif; color: #48566b; }
+}
 html { counter-reset: page %d; }"""
 
 READY = """Promise.all([document.fonts.ready, window.MathJax?.startup?.promise,
@@ -67,8 +69,7 @@ WIDE = """() => [...document.querySelectorAll('article *:not(mjx-assistive-mml, 
     .map(e => `${e.tagName.toLowerCase()}: ${e.textContent.trim().slice(0, 40)}`)"""
 
 
-@dataclass(frozen=True)
-class Chapter:
+class Chapter(NamedTuple):
     """A page of the book: its address without ``.html``, its part, and its headings, the sections with anchors."""
 
     name: str
@@ -193,19 +194,19 @@ class Press:
 
     def page(self, one: Chapter, before: int) -> PdfReader:
         """A page of the site, its numbers going on after those of the pages ``before``."""
-        return self._print(one.name, one.title, before)
+        return self._print(one.name, PAPER % (json.dumps(self.title), json.dumps(one.title), before))
 
     def front(self, html: str) -> PdfReader:
         """Pages that the site does not have."""
         self._page.route("**/contents.html", lambda route: route.fulfill(body=html, content_type="text/html"))
-        return self._print("contents", "", 0)
+        return self._print("contents", "/* its own */")
 
-    def _print(self, name: str, head: str, before: int) -> PdfReader:
+    def _print(self, name: str, style: str) -> PdfReader:
         self._trouble.clear()
         try:
             self._page.goto(f"{self.site}/{name}.html", wait_until="load")
             self._page.evaluate(READY)
-            self._page.add_style_tag(content=PAPER % (json.dumps(self.title), json.dumps(head), before))
+            self._page.add_style_tag(content=style)
             self._page.evaluate(ANCHORS)
             self._page.evaluate(FIT)
             wide = self._page.evaluate(WIDE)
@@ -219,11 +220,11 @@ class Press:
         return PdfReader(BytesIO(pdf))
 
 
-def make(press: Press, chapters: list[Chapter], config: dict[str, Any], track: Callable = iter) -> PdfWriter:
-    """The whole document; ``track`` goes over the chapters and may show how far it is."""
+def make(press: Press, chapters: list[Chapter], config: dict[str, Any], shown: Callable = iter) -> PdfWriter:
+    """The whole document; ``shown`` goes over the chapters and may tell how far it is."""
     length = len(press.front(front(press.site, chapters, config, {})).pages)
     pages, printed = {}, []
-    for one in track(chapters):
+    for one in shown(chapters):
         pages[one.name] = before = length + sum(len(pdf.pages) for _, pdf in printed)
         printed.append((one, press.page(one, before)))
     pages = {name: before + 1 for name, before in pages.items()}
