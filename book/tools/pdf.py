@@ -26,7 +26,7 @@ import jinja2
 import yaml
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Error, sync_playwright
-from pypdf import PdfReader, PdfWriter
+from pypdf import PageObject, PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, Fit, NameObject, NullObject, NumberObject
 from rich.console import Console
 from rich.progress import track
@@ -36,8 +36,8 @@ SITE = ROOT / "_build/html"
 TEMPLATE = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
 NO_BROWSER = "make pdf needs Chromium: install your system's chromium package, or run 'playwright install chromium'"
 
-# A4 with the margins below leaves 174 mm for the text: 657 CSS pixels.
-WIDTH = 657
+# A4 is 842 points high; with the margins below it leaves 174 mm for the text, 657 CSS pixels.
+HEIGHT, WIDTH = 842, 657
 PAPER = """@page {
     size: A4;
     margin: 20mm 18mm;
@@ -67,6 +67,9 @@ FIT = """() => {
 WIDE = """() => [...document.querySelectorAll('article *:not(mjx-assistive-mml, mjx-assistive-mml *)')]
     .filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
     .map(e => `${e.tagName.toLowerCase()}: ${e.textContent.trim().slice(0, 40)}`)"""
+
+
+Place = tuple[int, int]  # page, and height above its foot
 
 
 class Chapter(NamedTuple):
@@ -107,52 +110,48 @@ def goal(link: DictionaryObject, here: str, site: str) -> str | None:
 
 def bind(front: PdfReader, printed: list[tuple[Chapter, PdfReader]], site: str) -> PdfWriter:
     """The printed pages as one document, with bookmarks, and links that stay inside it."""
-    writer, places = PdfWriter(), {}
-    sheets: list[tuple[str, PdfReader]] = [("", front), *((one.name, pdf) for one, pdf in printed)]
-    owners: list[str] = []
-    for name, pdf in sheets:
-        places[name] = (len(owners), None)
+    writer, places, owners = PdfWriter(), {}, []
+    for name, pdf in [("", front), *((one.name, pdf) for one, pdf in printed)]:
+        places[name] = (len(owners), HEIGHT)
         for anchor, found in pdf.named_destinations.items():
-            place = len(owners) + pdf.get_destination_page_number(found)
-            places[f"{name}#{unquote(anchor.removeprefix('/'))}"] = (place, found.top)
+            page, top = len(owners) + pdf.get_destination_page_number(found), found.top
+            places[f"{name}#{unquote(anchor.removeprefix('/'))}"] = (page, HEIGHT if top is None else round(top))
         for page in pdf.pages:
             writer.add_page(page)
             owners.append(name)
-    for page, name in zip(writer.pages, owners, strict=True):
-        if "/Annots" in page:
-            links = [_inside(link.get_object(), name, site, places, writer) for link in page["/Annots"]]
-            page[NameObject("/Annots")] = ArrayObject(writer._add_object(link) for link in links if link is not None)
+    pages = list(writer.pages)
+    for page, name in zip(pages, owners, strict=True):
+        links = [(link, link.get_object()) for link in page.get("/Annots", ())]
+        kept = [link for link, held in links if _turned(held, goal(held, name, site), places, pages)]
+        page[NameObject("/Annots")] = ArrayObject(kept)
     _bookmarks(writer, [one for one, _ in printed], places)
     # Chapters share pictures and parts of fonts.
     writer.compress_identical_objects()
     return writer
 
 
-def _inside(
-    link: DictionaryObject, here: str, site: str, places: dict[str, tuple[int, Any]], writer: PdfWriter
-) -> DictionaryObject | None:
-    """The link with its place in the document; none for a page of the site that the document has not."""
-    wanted = goal(link, here, site)
+def _turned(link: DictionaryObject, wanted: str | None, places: dict[str, Place], pages: list[PageObject]) -> bool:
+    """Turn a link to its place in the document; false for a page of the site that the document has not."""
     if wanted is None:
-        return link
+        return True
     found = places.get(wanted) or places.get(urldefrag(wanted).url)
     if found is None:
-        return None
+        return False
     page, top = found
     link.pop("/A", None)
-    height = NullObject() if top is None else NumberObject(round(top))
-    target = [writer.pages[page].indirect_reference, NameObject("/XYZ"), NullObject(), height, NullObject()]
-    link[NameObject("/Dest")] = ArrayObject(target)
-    return link
+    reference, null = pages[page].indirect_reference, NullObject()
+    link[NameObject("/Dest")] = ArrayObject([reference, NameObject("/XYZ"), null, NumberObject(top), null])
+    return True
 
 
-def _bookmarks(writer: PdfWriter, chapters: list[Chapter], places: dict[str, tuple[int, Any]]) -> None:
+def _bookmarks(writer: PdfWriter, chapters: list[Chapter], places: dict[str, Place]) -> None:
     """Parts, their chapters and the chapters' sections, the sections folded."""
 
     def add(title: str, key: str, parent: Any = None, is_open: bool = True) -> Any:
         page, top = places[key]
-        fit = Fit.xyz(top=top) if top is not None else Fit.fit()
-        return writer.add_outline_item(title=title, page_number=page, parent=parent, fit=fit, is_open=is_open)
+        return writer.add_outline_item(
+            title=title, page_number=page, parent=parent, fit=Fit.xyz(top=top), is_open=is_open
+        )
 
     for part, members in groupby(chapters, key=lambda one: one.part):
         parent = None
