@@ -1,5 +1,6 @@
 # make book   install everything into .venv, run the pipeline, print the page to open
 # make slides   the two decks again, after a change of book/slides.yaml
+# make pdf    the whole book as one PDF, printed by Chromium
 # make test   lint, unit and property tests, every notebook, the book with warnings as errors
 # make bench  the instance engine against the loops that it replaces
 # make run NB=seed_robustness P="rank=8 seeds=[3,4]"   one notebook with other parameters
@@ -21,7 +22,7 @@ VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --quiet host reason rules --config profile=$(PROFILE) --
 
-.PHONY: install book slides test run bench record lint links serve clean
+.PHONY: install book slides pdf test run bench record lint links serve clean
 
 book: $(VENV)/.installed
 	@$(SNAKEMAKE) book slides
@@ -29,6 +30,9 @@ book: $(VENV)/.installed
 
 slides: $(VENV)/.installed
 	@$(SNAKEMAKE) slides
+
+pdf: $(VENV)/.installed
+	@$(SNAKEMAKE) pdf
 
 install: $(VENV)/.installed
 

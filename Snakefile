@@ -26,10 +26,10 @@ VENDORED = {
     "reveal/notes.js": "reveal.js/plugin/notes/notes.js",
 }
 
-# What a page is made of, beside the notebooks; the two folders are made by rules.
+# What a page is made of, beside the notebooks: not the folders made by rules, nor what makes slides and PDF.
 KINDS = {".md", ".bib", ".css", ".js", ".svg", ".py"}
-MADE = ("vendor", "built")
-WRITTEN = [str(path) for path in Path("book").rglob("*") if path.suffix in KINDS and not set(MADE) & set(path.parts)]
+APART = ("vendor", "built", "tools")
+WRITTEN = [str(path) for path in Path("book").rglob("*") if path.suffix in KINDS and not set(APART) & set(path.parts)]
 
 CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 OVERVIEWS = ("ledger", "execution")  # notebooks that read the records of all others
@@ -155,6 +155,18 @@ rule slides:
         "_build/html/slides/talk.html",
     shell:
         "python book/tools/slides.py"
+
+
+# Asked for by name only: it needs a browser.
+rule pdf:
+    input:
+        "_build/html/index.html",
+        "book/tools/pdf.py",
+        "book/tools/pdf.html.j2",
+    output:
+        "_build/html/repmatch.pdf",
+    shell:
+        "python book/tools/pdf.py {output}"
 
 
 rule vendored:
