@@ -1,8 +1,9 @@
 """What SemDeDup costs: time and peak memory for many rows.
 
-``python benchmarks/semdedup.py`` on an otherwise idle machine. The vectors are random around random centres, one for every
-hundred rows, so that clusters differ in size. The peak is of this whole process, libraries and vectors included; what
-libraries alone take is measured first. With ``--folder`` the clusters are kept there, and a run that was stopped goes on.
+``python benchmarks/semdedup.py`` on an otherwise idle machine. The vectors lie around random centres, one for every
+hundred rows, so clusters differ in size. The peak is of this whole process, libraries and vectors included; what the
+libraries take alone stands beside it. With ``--folder`` clusters are kept there, and a run that was stopped goes on.
+The record goes to ``data/recorded`` by hand; the chapter shows it from there.
 """
 
 from __future__ import annotations
