@@ -52,7 +52,7 @@ def made(wanted):
 def read_by(name):
     """The records that a notebook reads: this build's and the recorded ones."""
     build = [f"{EXECUTED}/{other}.ipynb" for other in READERS.get(name, [])]
-    return build + sorted(Path("data/recorded").glob("*.json" if build else f"{name}.json"))
+    return build + sorted(Path("data/recorded").glob("*.json" if build else f"{name}*.json"))
 
 
 rule book:

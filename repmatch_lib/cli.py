@@ -120,15 +120,16 @@ def train(
     request: Annotated[str, typer.Argument(help='What to make, as JSON: \'{"task": "sst2", "source": "mini"}\'')],
     out: Annotated[Optional[Path], typer.Option(help="Write what was made to this JSON file")] = None,
 ) -> None:
-    """Train one adapter, score a pool or fine-tune on a selection, unless the store has it."""
+    """Train one adapter, score a pool, find its duplicates or fine-tune on a selection, unless the store has it."""
     from repmatch_lib.requests import parse
     from repmatch_lib.store import write_atomically
 
     made = parse(request).make()
+    origin = made.made_of if hasattr(made, "made_of") else made.provenance  # of scores and duplicates; of the others
     if out:
-        write_atomically(out, json.dumps(made.provenance, indent=1, sort_keys=True) + "\n")
+        write_atomically(out, json.dumps(origin, indent=1, sort_keys=True) + "\n")
     else:
-        console.print_json(data=made.provenance)
+        console.print_json(data=origin)
 
 
 @app.command()

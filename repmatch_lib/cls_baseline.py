@@ -188,8 +188,8 @@ def cosines(
         raise ValueError(f"{len(a)} row has no pair with itself: give at least two rows, or a second set")
     if not 0 < groups <= min(len(a), len(a if b is None else b)):
         raise ValueError(f"groups = {groups}: give 1 to the number of rows, {min(len(a), len(a if b is None else b))}")
-    first = _directions(a, "a")
-    second = first if b is None else _directions(b, "b")
+    first = directions(a, "a")
+    second = first if b is None else directions(b, "b")
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"a is {first.shape[1]} wide and b {second.shape[1]}: give vectors of one encoder")
     counts = np.zeros((groups, groups, bins), np.int64)
@@ -215,14 +215,14 @@ def cosine_share(a: Tensor, b: Tensor | None = None, threshold: float = 0.9, blo
     return cosines(a, b, thresholds=(threshold,), bins=1, block=block).share(threshold)
 
 
-def _directions(rows: Tensor, name: str) -> Tensor:
-    """Rows of length one, in float32."""
+def directions(rows: Tensor, name: str, first: int = 0) -> Tensor:
+    """Rows of length one, in float32; errors number them from ``first``."""
     if rows.ndim != 2:
         raise ValueError(f"{name} has shape {tuple(rows.shape)}: give one row a vector, (rows, width)")
     lengths = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
     if not (lengths.isfinite() & (lengths > 0)).all():
         bad = int((~(lengths.isfinite() & (lengths > 0))).nonzero()[0])
-        raise ValueError(f"row {bad} of {name} has length {float(lengths[bad])} and so no direction: drop it")
+        raise ValueError(f"row {first + bad} of {name} has length {float(lengths[bad])} and so no direction: drop it")
     return (rows / lengths[:, None]).float()
 
 

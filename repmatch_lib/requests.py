@@ -1,4 +1,4 @@
-"""What a notebook asks of the store, as values: adapters, rankings and fine-tunings, with what each needs first."""
+"""What a notebook asks of the store, as values: adapters, rankings, duplicates, fine-tunings, and what each needs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ class Request(Protocol):
 
 
 # A field that only requests of the kind have, and where the kind is defined.
-KINDS = {"target": ("selection", "Ranking"), "selection": ("finetuning", "FineTuning")}
+KINDS = {
+    "target": ("selection", "Ranking"),
+    "share": ("selection", "Deduplicated"),
+    "selection": ("finetuning", "FineTuning"),
+}
 ADAPTER = ("runs", "Run")
 
 

@@ -1,11 +1,11 @@
-"""Which instances to keep: the best by RepMatch, as the paper does (section 5.3), and the controls beside them."""
+"""Which instances to keep: the best by RepMatch, as the paper does (section 5.3), and what it is compared with."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ from repmatch_lib.encoders import encoder
 from repmatch_lib.runs import Count, Run, Seed, one_thread
 from repmatch_lib.scores import GATHERED, Scores
 from repmatch_lib.tasks import task as find_task
+
+if TYPE_CHECKING:
+    from repmatch_lib.semdedup import Duplicates
 
 # A rule's value for each instance; the highest are kept. `table` holds the corpus' columns, and loss and score.
 RULES: dict[str, Callable[[pd.DataFrame, np.random.Generator], pd.Series]] = {
@@ -100,12 +103,80 @@ class Ranking:
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Deduplicated:
+    """A request for a ranking's pool without the rows that others say already, by SemDeDup; see `near_duplicates`.
+
+    Attributes
+    ----------
+    ranking : Ranking
+        Its pool, and its target's encoder and longest text; the scores are not looked at.
+    share : float
+        Of the pool's rows to keep, above 0 and at most 1; ε follows from it.
+    pooling : {"mean", "cls"}
+        Of the vectors; see `vectors`.
+    clusters : int, optional
+        Of k-means; one for each 1,000 rows if not given.
+    seed : int
+        Of k-means.
+    """
+
+    ranking: Ranking
+    share: Annotated[float, Field(gt=0, le=1)]
+    pooling: Literal["mean", "cls"] = "mean"
+    clusters: Count | None = None
+    seed: Seed = 0
+
+    @property
+    def id(self) -> str:
+        """Hash of the request."""
+        return stores.key(**dataclasses.asdict(self))
+
+    @property
+    def needs(self) -> tuple[()]:
+        """Requests that come first: none."""
+        return ()
+
+    @property
+    def target(self) -> Run:
+        """The ranking's."""
+        return self.ranking.target
+
+    def to_json(self) -> str:
+        """The request as the command line takes it."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    def make(self, store: stores.Store | None = None, progress: bool = True) -> Duplicates:
+        """The pool's duplicates, one result for all shares: read from the store, or found cluster by cluster."""
+        from repmatch_lib.cls_baseline import vectors
+        from repmatch_lib.semdedup import CODE, Duplicates, near_duplicates
+        from repmatch_lib.training import resolve_device, resolve_precision
+
+        pool, model = self.ranking.pool(), encoder(self.target.encoder)
+        how = dict(max_length=self.target.max_length, precision=resolve_precision("auto", resolve_device("auto")))
+        key = stores.key(
+            code=stores.code_version(CODE), encoder=model.fingerprint, pool=pool.fingerprint, pooling=self.pooling,
+            clusters=self.clusters, seed=self.seed, **how,
+        )  # fmt: skip
+        folder = (store or stores.Store()).path("duplicates", key)
+        if (folder / GATHERED).is_file():
+            return Duplicates.load(folder)
+        with one_thread():
+            found = vectors(model, pool, self.pooling, progress=progress, **how)
+            return near_duplicates(found, self.clusters, seed=self.seed, out=folder, progress=progress)
+
+    def rows(self, store: stores.Store | None = None, progress: bool = True) -> np.ndarray:
+        """Numbers of the pool's rows that stay, rising."""
+        found = self.make(store, progress)
+        return found.kept(found.eps_for(self.share))
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Selection:
     """So many instances of a ranked pool.
 
     Attributes
     ----------
-    ranking : Ranking
+    ranking : Ranking or Deduplicated
         Its pool is chosen from, whether the rule looks at the scores or not.
     rule : {"top", "lowest", "highest loss", "longest", "random"}
         The highest and lowest scores, the highest losses before training, the most words, or a random draw.
@@ -117,7 +188,7 @@ class Selection:
         Seed of a random draw.
     """
 
-    ranking: Ranking
+    ranking: Ranking | Deduplicated
     rule: Literal["top", "lowest", "highest loss", "longest", "random"] = "top"
     k: Count = 100
     balance: Literal["label", "top"] | None = None
@@ -130,17 +201,25 @@ class Selection:
         return self
 
     @property
-    def needs(self) -> tuple[Ranking, ...]:
+    def needs(self) -> tuple[Ranking | Deduplicated, ...]:
         """Requests that come first."""
-        return (self.ranking,) if self.rule in SCORED or self.balance == "top" else ()
+        scored = (self._scores,) if self.rule in SCORED or self.balance == "top" else ()
+        return scored if self.ranking is self._scores else (*scored, self.ranking)
+
+    @property
+    def _scores(self) -> Ranking:
+        return self.ranking.ranking if isinstance(self.ranking, Deduplicated) else self.ranking
 
     def make(self, store: stores.Store | None = None, progress: bool = True) -> Corpus:
         """The chosen instances, in the order of choice."""
-        pool = self.ranking.pool()
+        pool = self._scores.pool()
         table = pool.table.to_pandas()
         table["words"] = sum(table[c].str.split().str.len() for c in ("text", "text_pair") if c in table)
-        if self.needs:
-            table[["loss", "score"]] = self.ranking.make(store, progress).to_pandas()[["loss", "score"]]
+        if self._scores in self.needs:
+            table[["loss", "score"]] = self._scores.make(store, progress).to_pandas()[["loss", "score"]]
+        if isinstance(self.ranking, Deduplicated):
+            rows = self.ranking.rows(store, progress)
+            pool, table = pool.take(rows), table.iloc[rows]
         return pool.take(select(table, self.k, self.balance, self.rule, self.draw))
 
 

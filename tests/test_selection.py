@@ -255,7 +255,8 @@ def test_kinds_are_told_apart_by_a_field_of_their_own() -> None:
     import dataclasses
 
     fields = {
-        name: {f.name for f in dataclasses.fields(getattr(rm, name))} for name in ("Run", "Ranking", "FineTuning")
+        name: {f.name for f in dataclasses.fields(getattr(rm, name))}
+        for name in ("Run", "Ranking", "Deduplicated", "FineTuning")
     }
     for field, (_, kind) in requests.KINDS.items():
         assert [name for name, names in fields.items() if field in names] == [kind]
