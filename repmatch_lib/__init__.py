@@ -34,6 +34,27 @@ _PUBLIC = {
     "store": ["Store"],
     "costs": ["instance_flops", "projected_hours"],
     "cls_baseline": ["Cosines", "cosine_share", "cosines", "vectors"],
+    "variants": ["random_encoder", "tuned_encoder"],
+    "embedding_quality": [
+        "alignment",
+        "uniformity",
+        "mean_cosine",
+        "spectrum",
+        "effective_rank",
+        "centre",
+        "whiten",
+        "linear_cka",
+        "coordinates",
+    ],
+    "probes": ["probe", "k_means", "purity", "cluster_scores", "pair_spearman", "reciprocal_ranks", "ndcg"],
+    "words": [
+        "analogy_questions",
+        "intruder_questions",
+        "token_embeddings",
+        "token_rows",
+        "analogies",
+        "intruders",
+    ],
     "overlap": ["draw", "group_counts", "word_overlap"],
     "runs": ["Run", "adapter", "grid"],
     "selection": ["Ranking", "Selection", "select"],
@@ -54,6 +75,7 @@ _PUBLIC = {
         "share_curves",
         "times_figure",
     ],
+    "space_figures": ["scatter_panels", "spectrum_figure"],
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = sorted(_WHERE)
