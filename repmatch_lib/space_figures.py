@@ -36,7 +36,7 @@ def scatter_panels(panels: Mapping[str, pd.DataFrame]) -> Figure:
                 groups, itertools.cycle(MARKERS), sns.color_palette(COLORS, len(groups) + 1), strict=False
             ):
                 chosen = points[points.group == group]
-                ax.scatter(chosen.x, chosen.y, 18, color, marker, alpha=0.75, lw=0.8, label=group)
+                ax.scatter(chosen.x, chosen.y, 18, color=color, marker=marker, alpha=0.75, lw=0.8, label=group)
             ax.set(title=title, xticks=[], yticks=[])
         handles, names = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncol=len(names), fontsize=10, frameon=False)

@@ -32,17 +32,21 @@ def three_columns(ledger: pd.DataFrame, experiment: str | None = None) -> Markdo
 
 
 def in_short(experiment: str) -> Markdown:
-    """What the recorded run says of the paper's claims of a chapter, before anything is explained, as a table."""
+    """What the recorded run says of the paper's claims of a chapter, before anything is explained, as a table.
+
+    Where the paper claims nothing, what it says of our own questions.
+    """
     lines = ledger()
-    asked = lines[(lines.experiment == experiment) & ~lines["where"].str.startswith("beside")]
+    chapter = lines[lines.experiment == experiment]
+    own = chapter["where"].str.startswith("beside")
     rows = [
         {
-            "the paper's claim": f"{row.where}: {row.claim}",
+            "our question" if own.all() else "the paper's claim": f"{row.where}: {row.claim}",
             "paper": row.paper,
             "recorded": _shown(row.recorded),
             "verdict": _verdict(row),
         }
-        for row in asked.itertuples()
+        for row in chapter[own if own.all() else ~own].itertuples()
     ]
     return as_markdown(rows)
 
