@@ -40,6 +40,27 @@ _PUBLIC = {
     "selection": ["Deduplicated", "Ranking", "Selection", "select"],
     "finetuning": ["FineTuning", "Outcome", "fine_tune"],
     "evaluation": ["answer_f1", "evaluate"],
+    "variants": ["random_encoder", "tuned_encoder"],
+    "embedding_quality": [
+        "alignment",
+        "uniformity",
+        "mean_cosine",
+        "spectrum",
+        "effective_rank",
+        "centre",
+        "whiten",
+        "linear_cka",
+        "coordinates",
+    ],
+    "probes": ["probe", "k_means", "purity", "cluster_scores", "pair_spearman", "reciprocal_ranks", "ndcg"],
+    "words": [
+        "analogy_questions",
+        "intruder_questions",
+        "token_embeddings",
+        "token_rows",
+        "analogies",
+        "intruders",
+    ],
     "statistics": ["Estimate", "bootstrap", "jackknife", "mean_over", "paired", "percentage", "summary"],
     "records": ["Record"],
     "published": ["claims", "ledger", "published_numbers", "recorded"],
@@ -55,6 +76,7 @@ _PUBLIC = {
         "share_curves",
         "times_figure",
     ],
+    "space_figures": ["scatter_panels", "spectrum_figure"],
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = sorted(_WHERE)

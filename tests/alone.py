@@ -23,6 +23,9 @@ MISTAKES = {
     "cls_baseline/cell-37": ("/ found.pairs)", "/ len(found.counts))"),
     "dataset_heatmaps/cell-24": ("rm.repmatch(other, one)", "rm.repmatch(other, other)"),
     "dataset_heatmaps/cell-26": (".double().mean())", ".double().sum())"),
+    "embedding_quality/cell-42": ("2 - 2 * mean_of_pairs", "1 - mean_of_pairs"),
+    "embedding_quality/cell-44": ("5 * normalize(", "0 * normalize("),
+    "embedding_quality/cell-46": ("torch.linalg.qr(drawn)[0]", "drawn"),
     "hans_overlap/cell-27": ("rm.word_overlap(hypotheses, premises)", "rm.word_overlap(premises, hypotheses)"),
     "hans_overlap/cell-29": (
         'hans["text"].to_pylist(), hans["text_pair"].to_pylist()',
