@@ -12,8 +12,8 @@ MENDED = {
     '<summary aria-label="Toggle hidden content">': "<summary>",
     # A list may hold list items only, and an entry of a bibliography is none.
     '<div role="list" class="citation-list">': '<div class="citation-list">',
-    # On a phone these tables scroll sideways, by keyboard too.
-    '<div class="ledger docutils container">': '<div class="ledger docutils container" tabindex="0">',
+    # On a phone tables scroll sideways, by keyboard too.
+    '<div class="pst-scrollable-table-container">': '<div class="pst-scrollable-table-container" tabindex="0">',
 }
 # The parameters of a signature: descriptions without terms are no description list.
 SIGNATURE = re.compile(r'<dl>\s*((?:<dd><em class="sig-param">.*?</dd>\s*)+)</dl>', re.DOTALL)

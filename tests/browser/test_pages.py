@@ -82,6 +82,7 @@ def test_is_accessible(visit: Visit) -> None:
     assert visit.page.evaluate(FINDINGS, "color-contrast" if dark else "") == []
     if not dark:  # what fits a wide window may have to scroll in a narrow one
         visit.page.set_viewport_size({"width": 390, "height": 900})
+        visit.page.wait_for_timeout(500)  # the theme looks again for what scrolls, some time after a change of width
         assert visit.page.evaluate(FINDINGS, "scrollable-region-focusable") == []
         visit.page.set_viewport_size({"width": 1280, "height": 900})
 
