@@ -50,7 +50,7 @@ test: $(VENV)/.installed lint
 	@$(SNAKEMAKE) book slides
 	@python tests/alone.py _build/alone
 	@PYTHONPATH=$(CURDIR)/_build/alone/site pytest -n $(CORES) --dist loadfile --nbval-lax --nbval-cell-timeout=600 _build/alone/notebooks
-	@pytest -n $(CORES) -rs tests/after_build tests/browser
+	@pytest -n $(CORES) --dist loadgroup -rs tests/after_build tests/browser
 
 lint: $(VENV)/.installed
 	@ruff check . && ruff format --check .

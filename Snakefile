@@ -30,6 +30,8 @@ VENDORED = {
 KINDS = {".md", ".bib", ".css", ".js", ".svg", ".py"}
 APART = ("vendor", "built", "tools")
 WRITTEN = [str(path) for path in Path("book").rglob("*") if path.suffix in KINDS and not set(APART) & set(path.parts)]
+# Sphinx sees for itself what has changed in text; it does not see all that frames and feeds the pages.
+FRAME = "_config.yml _toc.yml book/_ext book/_static book/_templates repmatch_lib data/published data/recorded"
 
 CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 OVERVIEWS = ("ledger", "execution")  # notebooks that read the records of all others
@@ -69,12 +71,15 @@ rule book:
     params:
         # Where the pages' buttons lead: see book/_ext/launch.py.
         address=[os.environ.get(f"REPMATCH_{part}", "") for part in ("REPOSITORY", "BRANCH")],
+        read="_build/.doctrees/environment.pickle",
     log:
         "_build/book.log",
     shell:
-        "rm -rf _build/html && (jupyter-book build . --path-output . -W -n --keep-going > {log} 2>&1"
+        "[ -f {params.read} ] && [ -z \"$(find {FRAME} -newer {params.read} -name '*.*' -not -name '*.pyc')\" ]"
+        " || rm -rf _build/html _build/.doctrees;"
+        " jupyter-book build . --path-output . -W -n --keep-going > {log} 2>&1"
         # Pages that were read stay read: a second try would not see their warnings.
-        " || (tail -n 40 {log}; rm -rf {output} _build/.doctrees; exit 1))"
+        " || (tail -n 40 {log}; rm -rf {output} _build/.doctrees; exit 1)"
 
 
 rule prepare:
@@ -147,6 +152,7 @@ rule slides:
     input:
         "_build/html/index.html",
         [f"{EXECUTED}/{name}.ipynb" for name in CHAPTERS],
+        sorted(Path("data/recorded").glob("*.json")),
         "book/slides.yaml",
         "book/tools/slides.py",
         "book/tools/slides.html.j2",

@@ -140,11 +140,11 @@ def test_a_chapter_opens_with_the_verdicts_on_the_paper_s_claims() -> None:
         cells = nbformat.read(ROOT / f"notebooks/{chapter}.ipynb", as_version=4).cells
         first = next(cell for cell in cells[1:] if "install" not in cell.metadata.get("tags", []))
         assert "## The result first" in cells[0].source and f'rm.in_short("{chapter}")' in first.source
-        shown = rm.in_short(chapter).data.splitlines()
+        shown = rm.in_short(chapter).data
         own = [claim for claim in published.claims() if claim.experiment == chapter]
         asked = [claim for claim in own if not claim.where.startswith("beside")] or own
-        assert sum(line.startswith("| ") for line in shown) == len(asked) + 2
-        assert all(claim.claim.replace("|", "\\|") in rm.in_short(chapter).data for claim in asked)
+        assert sum(line.startswith("| ") for line in shown.splitlines()) == len(asked) + 2
+        assert all(claim.claim.replace("|", "\\|") in shown for claim in asked)
 
 
 def test_numbers_of_the_paper_in_the_text_are_the_paper_s() -> None:

@@ -52,3 +52,9 @@ class Visit:
         self.page.goto(f"{self.site}/{path}", wait_until="load")
         self.page.evaluate("Promise.all([document.fonts.ready, window.MathJax?.startup?.promise])")
         return self.page
+
+    def turn(self, theme: str) -> None:
+        """Change the colours by the page's own switch, where it has one."""
+        switch = self.page.locator(".theme-switch-button:visible").first
+        while self.page.evaluate("document.documentElement.dataset.theme ?? null") not in (theme, None):
+            switch.click()
