@@ -35,6 +35,8 @@ MISTAKES = {
     "instance_robustness/cell-22": ("one, two = updates[1, False][:2]", "one = two = updates[1, False][0]"),
     "instance_robustness/cell-24": ("/ lr", "* lr"),
     "instance_robustness/cell-26": ("- torch.eye(k, dtype=torch.float64)", "+ torch.eye(k, dtype=torch.float64)"),
+    "layers/cell-21": ("(same[:, None] > other)", "(same[:, None] < other)"),
+    "layers/cell-23": ('["mean"] ** 2', '["mean"] * -1'),
     "other_encoders/cell-10": ("B.shape[-1] == rank", "B.shape[-2] == rank"),
     "other_encoders/cell-12": ("selection.make(progress=False)", "selection.ranking.pool()"),
     "performance/cell-18": ("2 * n)", "3 * n)"),
