@@ -148,7 +148,7 @@ def run(
     profile, overrides
         See `settings`.
     prepared : bool
-        What the notebook needs has been made.
+        What the notebook needs has been planned and made.
 
     Raises
     ------
@@ -162,9 +162,8 @@ def run(
     folder = Path(os.path.relpath(out.parent))
     places = {"record": str(folder / f"{out.stem}.json"), "build": str(folder)}
     values |= {name: place for name, place in places.items() if name in values and name not in (overrides or {})}
-    requests = plan(notebook, values)
     if not prepared:
-        prepare(requests, progress)
+        prepare(plan(notebook, values), progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     record = Path(values.get("record", out.with_suffix(".json")))
     earlier = record.read_text() if record.is_file() else None
