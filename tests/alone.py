@@ -41,6 +41,8 @@ MISTAKES = {
     "other_encoders/cell-12": ("selection.make(progress=False)", "selection.ranking.pool()"),
     "performance/cell-18": ("2 * n)", "3 * n)"),
     "performance/cell-20": ("num_hidden_layers=layers", "num_hidden_layers=1"),
+    "rank_and_chance/cell-20": ("* width - 1", "- 1"),
+    "rank_and_chance/cell-22": ("table.score >= table.phi_11", "table.phi_11 > table.score"),
     "rank_effect/cell-14": ("replace=False", "replace=True"),
     "rank_effect/cell-16": ("sorted(ranks)", "sorted(ranks, reverse=True)"),
     "seed_robustness/cell-25": ("torch.linalg.inv(Q) @", "Q @"),
