@@ -40,6 +40,7 @@ _PUBLIC = {
     "selection": ["Deduplicated", "Ranking", "Selection", "select"],
     "finetuning": ["FineTuning", "Outcome", "fine_tune"],
     "evaluation": ["answer_f1", "evaluate"],
+    "images": ["ImageSet", "image_set", "image_encoder", "rotations_named", "image_adapter"],
     "variants": ["random_encoder", "tuned_encoder"],
     "embedding_quality": [
         "alignment",
@@ -76,7 +77,7 @@ _PUBLIC = {
         "share_curves",
         "times_figure",
     ],
-    "space_figures": ["scatter_panels", "spectrum_figure"],
+    "space_figures": ["pictures", "scatter_panels", "spectrum_figure"],
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = sorted(_WHERE)

@@ -1,4 +1,4 @@
-"""Pictures of sets of vectors: as points in a plane, and by the size of their directions."""
+"""Pictures of sets of vectors and of images: points in a plane, the size of directions, the images themselves."""
 
 from __future__ import annotations
 
@@ -67,5 +67,32 @@ def spectrum_figure(spectra: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
         axes[0, 0].set_ylabel("share of the variance")
         handles, names = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncol=len(names), fontsize=10, frameon=False)
+        plt.close(figure)
+        return figure
+
+
+def pictures(images: Mapping[str, ArrayLike]) -> Figure:
+    """Grey images, one row a set.
+
+    Parameters
+    ----------
+    images : mapping of str to array, shape (n, height, width)
+        By name, as many of each.
+    """
+    columns = max(map(len, images.values()))
+    with plt.rc_context(THEME):
+        figure, axes = plt.subplots(
+            len(images),
+            columns,
+            figsize=(0.62 * columns + 2.4, 0.72 * len(images)),
+            squeeze=False,
+            layout="constrained",
+        )
+        for row, (name, shown) in zip(axes, images.items(), strict=True):
+            for ax, image in itertools.zip_longest(row, shown):
+                ax.axis("off")
+                if image is not None:
+                    ax.imshow(image, cmap="gray_r")
+            row[0].text(-0.3, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=10)
         plt.close(figure)
         return figure

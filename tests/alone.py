@@ -32,6 +32,8 @@ MISTAKES = {
         'hans["text_pair"].to_pylist(), hans["text"].to_pylist()',
     ),
     "hans_overlap/cell-31": ('- mean_lengths("full")', "- 0 * mean_lengths(group) - (group != 'no') * 1e3"),
+    "images/cell-21": ("turned[:, 2])", "turned[:, 3])"),
+    "images/cell-23": ("range(1, layers + 1)", "range(1, layers)"),
     "instance_robustness/cell-22": ("one, two = updates[1, False][:2]", "one = two = updates[1, False][0]"),
     "instance_robustness/cell-24": ("/ lr", "* lr"),
     "instance_robustness/cell-26": ("- torch.eye(k, dtype=torch.float64)", "+ torch.eye(k, dtype=torch.float64)"),
