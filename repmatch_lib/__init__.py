@@ -39,6 +39,7 @@ _PUBLIC = {
     "runs": ["Run", "adapter", "grid"],
     "selection": ["Deduplicated", "Ranking", "Selection", "select"],
     "finetuning": ["FineTuning", "Outcome", "fine_tune"],
+    "full": ["FullRun", "full_adapter", "truncated"],
     "evaluation": ["answer_f1", "evaluate"],
     "images": ["ImageSet", "image_set", "image_encoder", "rotations_named", "image_adapter"],
     "variants": ["random_encoder", "tuned_encoder"],

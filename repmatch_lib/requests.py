@@ -31,6 +31,7 @@ KINDS = {
     "target": ("selection", "Ranking"),
     "share": ("selection", "Deduplicated"),
     "selection": ("finetuning", "FineTuning"),
+    "full_lr": ("full", "FullRun"),
 }
 ADAPTER = ("runs", "Run")
 

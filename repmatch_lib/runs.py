@@ -123,7 +123,7 @@ def adapter(run: Run, store: stores.Store | None = None, progress: bool = True) 
     from repmatch_lib.training import train_adapter
 
     store = store or stores.Store()
-    encoder, data, settings = _resolve(run)
+    encoder, data, settings = resolve(run)
 
     def write(folder: Path) -> None:
         with one_thread():
@@ -133,7 +133,8 @@ def adapter(run: Run, store: stores.Store | None = None, progress: bool = True) 
     return Adapter.load(store.make("adapters", _key(encoder, data, settings), write))
 
 
-def _resolve(run: Run) -> tuple[Any, Any, dict[str, Any]]:
+def resolve(run: Run) -> tuple[Any, Any, dict[str, Any]]:
+    """Encoder, rows and settings of a run, as `train_adapter` takes them."""
     from repmatch_lib.corpora import load
     from repmatch_lib.encoders import encoder
     from repmatch_lib.overlap import draw

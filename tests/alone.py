@@ -26,6 +26,8 @@ MISTAKES = {
     "embedding_quality/cell-42": ("2 - 2 * mean_of_pairs", "1 - mean_of_pairs"),
     "embedding_quality/cell-44": ("5 * normalize(", "0 * normalize("),
     "embedding_quality/cell-46": ("torch.linalg.qr(drawn)[0]", "drawn"),
+    "full_finetuning/cell-19": ("[2:]", "[3:]"),
+    "full_finetuning/cell-21": ("rm.lora_basis(A, 10 * B)", "rm.lora_basis(A, torch.roll(B, 1, 1))"),
     "hans_overlap/cell-27": ("rm.word_overlap(hypotheses, premises)", "rm.word_overlap(premises, hypotheses)"),
     "hans_overlap/cell-29": (
         'hans["text"].to_pylist(), hans["text_pair"].to_pylist()',

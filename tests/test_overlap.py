@@ -17,7 +17,7 @@ from scipy.stats import binom
 import repmatch_lib as rm
 from repmatch_lib import published
 from repmatch_lib.overlap import BANDS, GROUPS, HEURISTICS
-from repmatch_lib.runs import _resolve
+from repmatch_lib.runs import resolve
 
 LABELS = ("entailment", "neutral", "contradiction")
 WORDS = [f"w{k}" for k in range(12)]
@@ -199,7 +199,7 @@ def test_one_label_alone_is_refused() -> None:
 
 def test_a_run_trains_on_its_group() -> None:
     run = rm.Run("snli", source="mini", rows=20, sample_seed=3, group="mid")
-    _, data, _ = _resolve(run)
+    _, data, _ = resolve(run)
     expected = rm.draw(rm.load(rm.task("snli"), source="mini"), "mid", 20, 3)
     assert data.fingerprint == expected.fingerprint and data.source == "mini:snli/train.parquet, mid"
     assert run.id != rm.Run("snli", source="mini", rows=20, sample_seed=3).id
