@@ -19,6 +19,7 @@ from repmatch_lib.corpora import Corpus, load
 from repmatch_lib.encoders import Encoder, encoder
 from repmatch_lib.evaluation import evaluate
 from repmatch_lib.models import frozen_model, lora_model
+from repmatch_lib.requests import Request
 from repmatch_lib.runs import Count, Seed, one_thread
 from repmatch_lib.selection import Ranking, Selection
 from repmatch_lib.training import fit, resolve_device, resolve_precision
@@ -30,7 +31,7 @@ CODE = ("batching", "evaluation", "finetuning", "models", "training")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class FineTuning:
+class FineTuning(Request):
     """A request: fine-tune an encoder on a selection, and evaluate it.
 
     Attributes
@@ -60,18 +61,9 @@ class FineTuning:
     evaluated: Count | None = None
 
     @property
-    def id(self) -> str:
-        """Hash of the request."""
-        return stores.key(**dataclasses.asdict(self))
-
-    @property
     def needs(self) -> tuple[Ranking, ...]:
         """Requests that come first."""
         return self.selection.needs
-
-    def to_json(self) -> str:
-        """The request as the command line takes it."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     def make(self, store: stores.Store | None = None, progress: bool = True) -> Outcome:
         """The outcome: read from the store, or computed and put there."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +17,7 @@ from repmatch_lib.batching import encode
 from repmatch_lib.corpora import Corpus
 from repmatch_lib.encoders import Encoder
 from repmatch_lib.models import frozen_model, target_modules
+from repmatch_lib.requests import Request
 from repmatch_lib.runs import Run, one_thread, resolve
 from repmatch_lib.training import fit, resolve_device
 
@@ -26,7 +25,7 @@ CODE = ("batching", "full", "models", "training")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class FullRun:
+class FullRun(Request):
     """A request: a run with every weight of the encoder trained, its update cut to the run's rank.
 
     Attributes
@@ -39,20 +38,6 @@ class FullRun:
 
     run: Run
     full_lr: Annotated[float, Field(gt=0, lt=1)] = 1e-4
-
-    @property
-    def id(self) -> str:
-        """Hash of the request."""
-        return stores.key(**dataclasses.asdict(self))
-
-    @property
-    def needs(self) -> tuple[()]:
-        """Requests that come first: none."""
-        return ()
-
-    def to_json(self) -> str:
-        """The request as the command line takes it."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     def make(self, store: stores.Store | None = None, progress: bool = True) -> Adapter:
         """The adapter: read from the store, or trained and put there."""

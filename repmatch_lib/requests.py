@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
+
+from repmatch_lib.store import key
 
 
-class Request(Protocol):
-    """Something that the store holds or makes."""
+class Request(ABC):
+    """Something that the store holds or makes; each kind is a dataclass of its settings."""
 
     @property
     def id(self) -> str:
         """Hash of the request."""
+        return key(**dataclasses.asdict(self))
 
     @property
     def needs(self) -> tuple[Request, ...]:
         """Requests that come first."""
+        return ()
 
     def to_json(self) -> str:
         """The request as the command line takes it."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
+    @abstractmethod
     def make(self, store: Any = None, progress: bool = True) -> Any:
         """The result: read from the store, or made and put there."""
 

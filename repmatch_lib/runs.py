@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
 from repmatch_lib import store as stores
+from repmatch_lib.requests import Request
 from repmatch_lib.tasks import task as find_task
 
 # The modules whose code decides what an adapter is; the encoder, the rows and the settings have hashes of their own.
@@ -24,7 +23,7 @@ Seed = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Run:
+class Run(Request):
     """A request for one adapter; see `train_adapter` and `load` for what each setting does.
 
     With a ``group`` the rows are drawn from that group of the task's rows; see `overlap.draw`.
@@ -61,20 +60,6 @@ class Run:
 
             find(name)
         return name
-
-    @property
-    def id(self) -> str:
-        """Hash of the request."""
-        return stores.key(**dataclasses.asdict(self))
-
-    @property
-    def needs(self) -> tuple[()]:
-        """Requests that come first: none."""
-        return ()
-
-    def to_json(self) -> str:
-        """The request as the command line takes it."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     def make(self, store: stores.Store | None = None, progress: bool = True) -> Any:
         """The adapter: see `adapter`."""

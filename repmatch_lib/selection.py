@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from repmatch_lib import store as stores
 from repmatch_lib.corpora import Corpus, load
 from repmatch_lib.encoders import encoder
+from repmatch_lib.requests import Request
 from repmatch_lib.runs import Count, Run, Seed, one_thread
 from repmatch_lib.scores import GATHERED, Scores
 from repmatch_lib.tasks import task as find_task
@@ -34,7 +33,7 @@ SCORED = ("top", "lowest", "highest loss")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Ranking:
+class Ranking(Request):
     """A request for the scores of a pool of instances against the adapter of a run on the same task.
 
     Attributes
@@ -58,18 +57,9 @@ class Ranking:
     seed: Seed = 1000
 
     @property
-    def id(self) -> str:
-        """Hash of the request."""
-        return stores.key(**dataclasses.asdict(self))
-
-    @property
     def needs(self) -> tuple[Run]:
         """Requests that come first."""
         return (self.target,)
-
-    def to_json(self) -> str:
-        """The request as the command line takes it."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     def pool(self) -> Corpus:
         """The instances."""
@@ -103,7 +93,7 @@ class Ranking:
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Deduplicated:
+class Deduplicated(Request):
     """A request for a ranking's pool without the rows that others say already, by SemDeDup; see `near_duplicates`.
 
     Attributes
@@ -127,23 +117,9 @@ class Deduplicated:
     seed: Seed = 0
 
     @property
-    def id(self) -> str:
-        """Hash of the request."""
-        return stores.key(**dataclasses.asdict(self))
-
-    @property
-    def needs(self) -> tuple[()]:
-        """Requests that come first: none."""
-        return ()
-
-    @property
     def target(self) -> Run:
         """The ranking's."""
         return self.ranking.target
-
-    def to_json(self) -> str:
-        """The request as the command line takes it."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     def make(self, store: stores.Store | None = None, progress: bool = True) -> Duplicates:
         """The pool's duplicates, one result for all shares: read from the store, or found cluster by cluster."""
