@@ -85,7 +85,8 @@ def test_a_claim_without_a_record_is_not_run(tmp_path: Path) -> None:
 
 def test_claims_name_estimates_that_their_records_hold() -> None:
     known = published.records(ROOT / "data/recorded")
-    lines = [(c.id, c.estimate, known[c.experiment].estimates) for c in published.claims() if c.experiment in known]
+    asked = [claim for claim in published.claims() if claim.experiment in known and not claim.needs]
+    lines = [(claim.id, claim.estimate, known[claim.experiment].estimates) for claim in asked]
     assert not [line for line, name, estimates in lines if not any(one in estimates for one in names_alike(name))]
 
 
@@ -175,7 +176,7 @@ def test_verdicts_follow_the_interval(rule: dict, interval: tuple[float, float],
 
 def test_recorded_results_are_real_and_whole() -> None:
     for record in published.records(ROOT / "data/recorded").values():
-        assert {c["source"].partition(":")[0] for c in record.provenance["corpora"]} <= {"local", "hub"}
+        assert {c["source"].partition(":")[0] for c in record.provenance["corpora"]} <= {"local", "hub", "scikit-learn"}
         asked = {c.estimate for c in published.claims() if c.experiment == record.experiment}
         claimed = [estimate for name, estimate in record.estimates.items() if name in asked]
         assert claimed or not asked
