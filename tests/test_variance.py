@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import combinations, product
+from math import ceil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import repmatch_lib as rm
+from repmatch_lib import runner
+from repmatch_lib.paths import project_file
 
+CHAPTER = project_file("notebooks/batches.ipynb")
 FACTORS = ("start", "order", "rows")
 
 
@@ -87,3 +92,35 @@ def test_what_cannot_be_shared_out_is_refused() -> None:
         rm.variance_shares(rm.projection_products(bases), FACTORS)
     with pytest.raises(ValueError, match="no variance"):
         rm.variance_shares(rm.projection_products(bases[[0, 0, 0, 0]]), ("start", "order"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"factors": ["start"]},
+        {"factors": ["start", "start"]},
+        {"factors": ["start", "weather"]},
+        {"replicates": 0},
+        {"seeds": [0, 1]},
+        {"sizes": [48, 24]},
+        {"batch_sizes": [40]},
+        {"batch_sizes": [7]},
+    ],
+    ids=str,
+)
+def test_an_impossible_design_is_refused_by_name(wrong: dict[str, Any]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(runner.ParameterError, match="7: give" if value == [7] else name):
+        runner.plan(CHAPTER, runner.settings(CHAPTER, overrides=wrong))
+
+
+def test_the_chapter_s_design_is_balanced_and_its_samples_take_equal_steps() -> None:
+    runs = runner.plan(CHAPTER, runner.settings(CHAPTER, "laptop"))
+    seeds = ("head_seed", "start_seed", "order_seed", "seed", "sample_seed")
+    of_design = [run for run in runs if run.rows == 320][:32]
+    cells = [tuple(getattr(run, name) for name in seeds) for run in of_design]
+    assert sorted(cells) == list(product((0, 1), repeat=5)) and cells == sorted(cells)
+    samples = [run for run in runs if run.rows != 320]
+    assert {run.epochs * ceil(run.rows / run.batch_size) for run in samples} == {48}
+    assert {len({run.sample_seed, run.seed, run.start_seed, run.order_seed}) for run in samples} == {1}
+    assert all(a.sample_seed != b.sample_seed for a, b in combinations(samples, 2) if a.rows == b.rows)
