@@ -42,6 +42,7 @@ _PUBLIC = {
     "full": ["FullRun", "full_adapter", "truncated"],
     "evaluation": ["answer_f1", "evaluate"],
     "images": ["ImageSet", "image_set", "image_encoder", "rotations_named", "image_adapter"],
+    "variance": ["projection_products", "variance_shares"],
     "variants": ["random_encoder", "tuned_encoder"],
     "embedding_quality": [
         "alignment",

@@ -26,7 +26,8 @@ Seed = Annotated[int, Field(ge=0)]
 class Run(Request):
     """A request for one adapter; see `train_adapter` and `load` for what each setting does.
 
-    With a ``group`` the rows are drawn from that group of the task's rows; see `overlap.draw`.
+    With a ``group`` the rows are drawn from that group of the task's rows; see `overlap.draw`. ``start_seed`` and
+    ``order_seed`` are as ``seed`` if not given.
     """
 
     task: str
@@ -38,6 +39,8 @@ class Run(Request):
     rank: Count = 4
     modules: tuple[str, ...] = ("value",)
     seed: Seed = 0
+    start_seed: Seed | None = None
+    order_seed: Seed | None = None
     head_seed: Seed = 0
     lr: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     epochs: Count | None = 2
@@ -132,6 +135,9 @@ def resolve(run: Run) -> tuple[Any, Any, dict[str, Any]]:
         data = load(found, source=run.source, rows=run.rows, seed=run.sample_seed)
     names = ("rank", "modules", "seed", "head_seed", "lr", "batch_size", "max_length", "dropout")
     settings = {name: getattr(run, name) for name in names}
+    # Left out where they are as the seed, so that one adapter has one key.
+    apart = {name: getattr(run, name) for name in ("start_seed", "order_seed")}
+    settings |= {name: value for name, value in apart.items() if value not in (None, run.seed)}
     settings["epochs"] = run.epochs or found.epochs
     settings["precision"] = resolve_precision(run.precision, resolve_device("auto"))
     return encoder(run.encoder), data, settings

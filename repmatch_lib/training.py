@@ -26,6 +26,8 @@ def train_adapter(
     rank: int = 4,
     modules: tuple[str, ...] = ("value",),
     seed: int = 0,
+    start_seed: int | None = None,
+    order_seed: int | None = None,
     head_seed: int = 0,
     lr: float = 1e-4,
     epochs: int = 2,
@@ -51,6 +53,8 @@ def train_adapter(
         Attention matrices to adapt: ``"query"``, ``"key"``, ``"value"``, ``"output"``.
     seed : int
         Of the LoRA start, the order of the rows and dropout.
+    start_seed, order_seed : int, optional
+        Of the LoRA start and of the order of the rows, instead of ``seed``, which then is dropout's.
     head_seed : int
         Of the frozen head. Adapters trained under different heads cannot be compared: they score at chance.
     lr, epochs, batch_size : float, int, int
@@ -83,16 +87,18 @@ def train_adapter(
     device = resolve_device(device)
     precision = resolve_precision(precision, device)
     tokens = tokens or (65536 if device.startswith("cuda") else 2048)
+    start_seed = seed if start_seed is None else start_seed
+    order_seed = seed if order_seed is None else order_seed
     encoded = encode(encoder.tokenizer(), data, max_length)
     started = time.perf_counter()
-    model = lora_model(frozen_model(encoder, data.task.kind, data.task.outputs, head_seed), rank, modules, seed)
+    model = lora_model(frozen_model(encoder, data.task.kind, data.task.outputs, head_seed), rank, modules, start_seed)
     positions = getattr(model.config, "max_position_embeddings", None) or max_length
     if max_length > positions:
         raise ValueError(f"max_length {max_length} is above what {encoder.name} reads: give at most {positions}")
     model.to(device).train(dropout)
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # dropout
-        losses = fit(model, encoded, lr, epochs, batch_size, seed, tokens, precision, progress, data.title)
+        losses = fit(model, encoded, lr, epochs, batch_size, order_seed, tokens, precision, progress, data.title)
     adapter = Adapter.from_model(model)
     if not all(tensor.isfinite().all() for tensor in adapter.tensors.values()):
         raise FloatingPointError(f"{data.title}: the update is not finite after training; lower lr (now {lr})")
@@ -102,9 +108,9 @@ def train_adapter(
         "encoder": {"name": encoder.name, "weights_sha256": encoder.sha256},
         "corpus": {"task": data.task.name, "rows": len(data), "source": data.source, "fingerprint": data.fingerprint},
         "training": {
-            "rank": rank, "modules": list(modules), "seed": seed, "head_seed": head_seed, "lr": lr, "epochs": epochs,
-            "batch_size": batch_size, "max_length": max_length, "dropout": dropout, "precision": precision,
-            "device": device, "threads": torch.get_num_threads(),
+            "rank": rank, "modules": list(modules), "seed": seed, "start_seed": start_seed, "order_seed": order_seed,
+            "head_seed": head_seed, "lr": lr, "epochs": epochs, "batch_size": batch_size, "max_length": max_length,
+            "dropout": dropout, "precision": precision, "device": device, "threads": torch.get_num_threads(),
         },
         "loss": {"first_epoch": losses[0], "last_epoch": losses[-1]},
         "measured": {"seconds": round(time.perf_counter() - started, 2), "tokens": int(encoded.lengths.sum()) * epochs},

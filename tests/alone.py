@@ -18,6 +18,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MISTAKES = {
     "attention_matrices/cell-18": ("rm.lora_basis(C, rotation @ D)", "rm.lora_basis(C, D)"),
     "attention_matrices/cell-20": ("rm.lora_basis(A, rotation @ B), rm.lora_basis(C, D)", "*[rm.lora_basis(A, B)] * 2"),
+    "batches/cell-29": ("2 * rank - 2 * inner", "rank - inner"),
+    "batches/cell-31": ("half / 2 *", "half *"),
     "cls_baseline/cell-33": ("vectors / vectors.norm(dim=1, keepdim=True)", "2 * vectors"),
     "cls_baseline/cell-35": ("0.9 * (1 + k**2) - k**2", "0.9"),
     "cls_baseline/cell-37": ("/ found.pairs)", "/ len(found.counts))"),

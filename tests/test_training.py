@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save, save_file
 import repmatch_lib as rm
 from repmatch_lib import training
 from repmatch_lib.batching import encode, shuffled_batches, within_budget
-from repmatch_lib.models import frozen_model
+from repmatch_lib.models import frozen_model, lora_model
 
 Tiny = Callable[[str], rm.Encoder]
 lengths_of_rows = st.lists(st.integers(1, 60), min_size=1, max_size=300).map(np.array)
@@ -160,6 +160,33 @@ def test_one_seed_gives_one_adapter_bit_for_bit(tiny: Tiny, toy: rm.Corpus) -> N
     assert fresh.communicate(timeout=300)[0].strip() == first
 
 
+def test_start_order_and_dropout_have_seeds_of_their_own(tiny: Tiny, toy: rm.Corpus) -> None:
+    default = train(tiny("bert"), toy, seed=3)
+    assert digest(train(tiny("bert"), toy, seed=3, start_seed=3, order_seed=3)) == digest(default)
+    names = ("seed", "start_seed", "order_seed")
+    apart = {name: train(tiny("bert"), toy, **dict.fromkeys(names, 3) | {name: 4}) for name in names}
+    assert len({digest(one) for one in (default, *apart.values())}) == 4
+    for name, one in apart.items():
+        told = {key: one.provenance["training"][key] for key in names}
+        assert told == dict.fromkeys(names, 3) | {name: 4}
+
+
+def test_without_dropout_its_seed_changes_nothing(tiny: Tiny, toy: rm.Corpus) -> None:
+    given: dict[str, Any] = {"start_seed": 5, "order_seed": 6, "dropout": False}
+    assert digest(train(tiny("bert"), toy, seed=1, **given)) == digest(train(tiny("bert"), toy, seed=2, **given))
+
+
+@pytest.mark.parametrize("family", ["bert", "electra", "llama"])
+def test_the_start_is_its_seed_s_alone(family: str, tiny: Tiny, toy: rm.Corpus) -> None:
+    """At a rate too low to move anything, ``A`` is where PEFT put it."""
+    quick: dict[str, Any] = {"lr": 1e-12, "epochs": 1, "start_seed": 7}
+    one, other = (train(tiny(family), toy, seed=seed, order_seed=seed, **quick).factors()[1] for seed in (0, 1))
+    model = lora_model(frozen_model(tiny(family), "classification", 2, 0), QUICK["rank"], seed=7)
+    started = rm.Adapter.from_model(model).factors()[1]
+    torch.testing.assert_close(one, started, atol=1e-9, rtol=0)
+    torch.testing.assert_close(other, started, atol=1e-9, rtol=0)
+
+
 @pytest.mark.parametrize("family", ["bert", "electra", "llama"])
 def test_an_adapter_says_what_made_it(family: str, tiny: Tiny, toy: rm.Corpus) -> None:
     made = train(tiny(family), toy, modules=("query", "value"))
@@ -271,6 +298,14 @@ def test_a_run_is_trained_once(tiny: Tiny, toy: rm.Corpus, own_store: Path, monk
     assert str(own_store) not in str(first.provenance)
     rm.adapter(request(toy, tiny("bert").folder, seed=1), progress=False)
     assert calls == [0, 1] and len(list((own_store / "adapters").glob("[!.]*"))) == 2
+
+
+def test_seeds_that_are_equal_are_one_request_of_the_store(tiny: Tiny, toy: rm.Corpus, own_store: Path) -> None:
+    seeds: list[dict[str, int]] = [{}, {"start_seed": 0}, {"order_seed": 0, "start_seed": 0}]
+    seeds += [{"start_seed": 1}, {"order_seed": 1}]
+    made = [digest(rm.adapter(request(toy, tiny("bert").folder, **given), progress=False)) for given in seeds]
+    assert len({*made[:3]}) == 1 and len({*made}) == 3
+    assert len(list((own_store / "adapters").glob("[!.]*"))) == 3
 
 
 @pytest.mark.parametrize(
