@@ -89,7 +89,7 @@ def test_a_transfer_is_logistic_regression_on_the_adapted_encoder(
     tiny: Tiny, toy: rm.Corpus, own_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = tiny("bert")
-    run = rm.Run(str(toy.task.file), encoder=str(encoder.folder), rank=2, lr=1e-2, epochs=2, max_length=32)
+    run = rm.Run(str(toy.task.file), encoder=str(encoder.folder), rank=2, lr=0.1, epochs=4, max_length=32)
     labels = pa.array(np.random.default_rng(1).integers(0, 2, len(toy)))  # that are not all told right
     drawn = dataclasses.replace(toy, table=toy.table.set_column(toy.table.column_names.index("label"), "label", labels))
     parts = drawn.take(range(0, 24)), drawn.take(range(24, 40))
@@ -105,7 +105,7 @@ def test_a_transfer_is_logistic_regression_on_the_adapted_encoder(
     guessed = LogisticRegression(max_iter=1000).fit((train - centre) / spread, classes).predict((dev - centre) / spread)
     assert found.accuracy == {"sst2": pytest.approx((guessed == true).mean())}
     plain = [rm.vectors(encoder, part, max_length=32, progress=False) for part in parts]
-    assert 0 < (guessed != rm.probe(plain[0], classes, plain[1])).sum()  # the adapter changed what is told
+    assert (guessed != rm.probe(plain[0], classes, plain[1])).any()  # the adapter changed what is told
 
     monkeypatch.setattr(transfer, "refit_head", None)  # what the store has is not made again
     assert request.make(progress=False) == found
