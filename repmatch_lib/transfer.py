@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pyarrow as pa
 import torch
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.dataclasses import dataclass
@@ -160,7 +161,13 @@ def refit_head(
     float
         From 0 to 1.
     """
-    how = dict(max_length=max_length, precision=precision, progress=progress)
-    found, held_out = (vectors(encoder, part, pooling, **how) for part in (train, dev))
-    guessed = probe(found, train.table["label"].to_numpy(), held_out)
-    return float((guessed == dev.table["label"].to_numpy()).mean())
+    # One pass over both: for few rows, loading the model takes longer than they do.
+    tables = [
+        part.table.select([c for c in ("text", "text_pair", "label") if c in part.table.column_names])
+        for part in (train, dev)
+    ]
+    both = dataclasses.replace(train, table=pa.concat_tables(tables))
+    found = vectors(encoder, both, pooling, max_length=max_length, precision=precision, progress=progress)
+    labels = both.table["label"].to_numpy()
+    guessed = probe(found[: len(train)], labels[: len(train)], found[len(train) :])
+    return float((guessed == labels[len(train) :]).mean())

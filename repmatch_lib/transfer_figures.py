@@ -12,7 +12,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from repmatch_lib.figures import COLORS, THEME
-from repmatch_lib.space_figures import MARKERS
+
+MARKERS = ("o", "^", "s", "D", "v", "P")  # each can be filled or hollow
 
 
 def gain_maps(panels: Mapping[str, pd.DataFrame]) -> Figure:
@@ -35,6 +36,7 @@ def gain_maps(panels: Mapping[str, pd.DataFrame]) -> Figure:
                 cbar=ax is axes[0, -1], cbar_kws={"label": "gain, points", "shrink": 0.7}, annot_kws={"size": 9},
             )  # fmt: skip
             ax.set(xlabel="to", ylabel="from", title=title)
+            ax.set_facecolor("0.85")
             ax.tick_params(length=0)
             ax.set_xticks(ax.get_xticks(), gains.columns, rotation=30, ha="right", fontsize=9)
             ax.set_yticks(ax.get_yticks(), gains.index, rotation=0, fontsize=9)
@@ -59,7 +61,7 @@ def gain_points(panels: Mapping[str, pd.DataFrame], quantity: str = "RepMatch") 
             1, len(panels), figsize=(max(4.8, 3.8 * len(panels)), 3.8), squeeze=False, layout="constrained"
         )
         for ax, (title, points) in zip(axes[0], panels.items(), strict=True):
-            for target, marker, color in zip(targets, itertools.cycle(MARKERS[:6]), colors, strict=False):
+            for target, marker, color in zip(targets, itertools.cycle(MARKERS), colors, strict=False):
                 for same, chosen in points[points.target == target].groupby("same_kind"):
                     ax.scatter(
                         chosen.x, chosen.gain, 34, marker=marker, edgecolors=[color], lw=1.3,
@@ -69,7 +71,7 @@ def gain_points(panels: Mapping[str, pd.DataFrame], quantity: str = "RepMatch") 
             ax.set(xlabel=quantity, title=title)
             sns.despine(ax=ax)
         axes[0, 0].set_ylabel("gain, points")
-        for target, marker, color in zip(targets, itertools.cycle(MARKERS[:6]), colors, strict=False):
+        for target, marker, color in zip(targets, itertools.cycle(MARKERS), colors, strict=False):
             axes[0, 0].scatter([], [], 34, marker=marker, color=color, label=f"to {target}")
         handles, names = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncol=3, fontsize=10, frameon=False)
