@@ -40,7 +40,7 @@ _PUBLIC = {
     "selection": ["Deduplicated", "Ranking", "Selection", "select"],
     "finetuning": ["FineTuning", "Outcome", "fine_tune"],
     "full": ["FullRun", "full_adapter", "truncated"],
-    "transfer": ["Transfer", "Transferred", "head_rows", "refit_head"],
+    "transfer": ["Transfer", "Transferred", "head_rows", "head_vectors", "refit_head"],
     "predictors": ["linear_transfer", "mmd"],
     "evaluation": ["answer_f1", "evaluate"],
     "images": ["ImageSet", "image_set", "image_encoder", "rotations_named", "image_adapter"],

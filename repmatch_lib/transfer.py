@@ -6,17 +6,19 @@ import dataclasses
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pyarrow as pa
 import torch
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
 from repmatch_lib import store as stores
 from repmatch_lib.checks import target_digest
-from repmatch_lib.cls_baseline import vectors
+from repmatch_lib.cls_baseline import Pooling, vectors
 from repmatch_lib.corpora import Corpus, load
 from repmatch_lib.encoders import Encoder, encoder
 from repmatch_lib.probes import probe
@@ -51,7 +53,7 @@ class Transfer(Request):
     to: Annotated[tuple[str, ...], Field(min_length=1)]
     rows: Count | None = None
     evaluated: Count | None = None
-    pooling: Literal["cls", "mean"] = "cls"
+    pooling: Pooling = "cls"
 
     @field_validator("to")
     @classmethod
@@ -144,30 +146,32 @@ def head_rows(
     return load(found, "train", source, rows, seed), load(found, "validation", source, evaluated)
 
 
-def refit_head(
-    encoder: Encoder,
-    train: Corpus,
-    dev: Corpus,
-    *,
-    pooling: Literal["cls", "mean"] = "cls",
-    max_length: int = 256,
-    precision: str = "auto",
-    progress: bool = True,
-) -> float:
-    """Accuracy on ``dev`` of logistic regression on an encoder's vectors of ``train``; see `vectors` and `probe`.
+def head_vectors(
+    encoder: Encoder, train: Corpus, dev: Corpus, pooling: Pooling | Sequence[Pooling] = "cls", **how: Any
+) -> tuple[Tensor, Tensor]:
+    """Vectors of a head's training and development rows, by one loading of the encoder.
+
+    Parameters
+    ----------
+    encoder, pooling, how
+        See `vectors`.
+    train, dev : Corpus
+        Of one task.
 
     Returns
     -------
-    float
-        From 0 to 1.
+    tuple of Tensor, float32, each of shape (rows, width), or (poolings, rows, width) if several were asked for
     """
-    # One pass over both: for few rows, loading the model takes longer than they do.
     tables = [
         part.table.select([c for c in ("text", "text_pair", "label") if c in part.table.column_names])
         for part in (train, dev)
     ]
-    both = dataclasses.replace(train, table=pa.concat_tables(tables))
-    found = vectors(encoder, both, pooling, max_length=max_length, precision=precision, progress=progress)
-    labels = both.table["label"].to_numpy()
-    guessed = probe(found[: len(train)], labels[: len(train)], found[len(train) :])
-    return float((guessed == labels[len(train) :]).mean())
+    found = vectors(encoder, dataclasses.replace(train, table=pa.concat_tables(tables)), pooling, **how)
+    return found[..., : len(train), :], found[..., len(train) :, :]
+
+
+def refit_head(encoder: Encoder, train: Corpus, dev: Corpus, **how: Any) -> float:
+    """Accuracy on ``dev``, from 0 to 1, of logistic regression on ``train``'s vectors; see `head_vectors`, `probe`."""
+    found, held_out = head_vectors(encoder, train, dev, **how)
+    guessed = probe(found, train.table["label"].to_numpy(), held_out)
+    return float((guessed == dev.table["label"].to_numpy()).mean())
