@@ -40,6 +40,8 @@ _PUBLIC = {
     "selection": ["Deduplicated", "Ranking", "Selection", "select"],
     "finetuning": ["FineTuning", "Outcome", "fine_tune"],
     "full": ["FullRun", "full_adapter", "truncated"],
+    "transfer": ["Transfer", "Transferred", "head_rows", "head_vectors", "refit_head"],
+    "predictors": ["linear_transfer", "mmd"],
     "evaluation": ["answer_f1", "evaluate"],
     "images": ["ImageSet", "image_set", "image_encoder", "rotations_named", "image_adapter"],
     "variance": ["projection_products", "variance_shares"],
@@ -80,6 +82,7 @@ _PUBLIC = {
         "times_figure",
     ],
     "space_figures": ["pictures", "scatter_panels", "spectrum_figure"],
+    "transfer_figures": ["gain_maps", "gain_points"],
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = sorted(_WHERE)

@@ -40,6 +40,7 @@ KINDS = {
     "share": ("selection", "Deduplicated"),
     "selection": ("finetuning", "FineTuning"),
     "full_lr": ("full", "FullRun"),
+    "to": ("transfer", "Transfer"),
 }
 ADAPTER = ("runs", "Run")
 

@@ -61,6 +61,9 @@ MISTAKES = {
     "top100_selection/cell-25": ("(0.25 / n)", "(0.5 / n)"),
     "top100_selection/cell-27": ("top = rm.select(ranked, k)", 'top = rm.select(ranked, k, rule="random", draw=0)'),
     "top100_selection/cell-29": ("by_chance = k**2 / len(ranked)", "by_chance = k / len(ranked)"),
+    "transfer/cell-30": ("rankdata(per_pair.gain.round(6))", "per_pair.gain"),
+    "transfer/cell-32": ("(mean - mean.T)", "(mean + mean.T)"),
+    "transfer/cell-34": ("generator.permutation(len(both))", "np.arange(len(both))"),
 }
 
 CHECK = """
