@@ -40,6 +40,8 @@ KINDS = {
     "share": ("selection", "Deduplicated"),
     "selection": ("finetuning", "FineTuning"),
     "full_lr": ("full", "FullRun"),
+    "covered": ("measures", "Coverage"),
+    "early": ("measures", "EarlyErrors"),
 }
 ADAPTER = ("runs", "Run")
 
