@@ -18,6 +18,9 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MISTAKES = {
     "attention_matrices/cell-18": ("rm.lora_basis(C, rotation @ D)", "rm.lora_basis(C, D)"),
     "attention_matrices/cell-20": ("rm.lora_basis(A, rotation @ B), rm.lora_basis(C, D)", "*[rm.lora_basis(A, B)] * 2"),
+    "better_selection/cell-28": ("pairwise - nearest[:, None]", "pairwise - 0 * nearest[:, None]"),
+    "better_selection/cell-30": ("np.sqrt(2) *", "2 *"),
+    "better_selection/cell-32": (".sum() / 2", ".sum()"),
     "cls_baseline/cell-33": ("vectors / vectors.norm(dim=1, keepdim=True)", "2 * vectors"),
     "cls_baseline/cell-35": ("0.9 * (1 + k**2) - k**2", "0.9"),
     "cls_baseline/cell-37": ("/ found.pairs)", "/ len(found.counts))"),
