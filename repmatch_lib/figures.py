@@ -87,9 +87,13 @@ def grid_panels(
 
 
 def matrix(
-    scores: pd.DataFrame, path: str | Path | None = None, vmax: float = 1.0, metadata: Mapping[str, str] | None = None
+    scores: pd.DataFrame,
+    path: str | Path | None = None,
+    vmax: float = 1.0,
+    metadata: Mapping[str, str] | None = None,
+    quantity: str = "RepMatch",
 ) -> Figure:
-    """Scores of every pair of data sets, annotated.
+    """Scores of every pair of data sets, or of selections, annotated.
 
     Parameters
     ----------
@@ -101,13 +105,15 @@ def matrix(
         Upper end of the colour scale.
     metadata : mapping, optional
         Kept in the file, such as the digest of the record behind it.
+    quantity : str
+        At the colour scale.
     """
     with plt.rc_context(THEME):
         size = 0.95 * len(scores) + 1.2
         figure, ax = plt.subplots(figsize=(size + 0.6, size - 0.4), layout="constrained")
         sns.heatmap(
             scores, vmin=0, vmax=vmax, cmap=COLORS, annot=True, fmt=".2f", square=True, ax=ax,
-            cbar_kws={"label": "RepMatch", "shrink": 0.8},
+            cbar_kws={"label": quantity, "shrink": 0.8},
         )  # fmt: skip
         ax.set(xlabel="", ylabel="")
         ax.tick_params(length=0, rotation=0)

@@ -41,6 +41,8 @@ KINDS = {
     "selection": ("finetuning", "FineTuning"),
     "full_lr": ("full", "FullRun"),
     "to": ("transfer", "Transfer"),
+    "covered": ("measures", "Coverage"),
+    "early": ("measures", "EarlyErrors"),
 }
 ADAPTER = ("runs", "Run")
 

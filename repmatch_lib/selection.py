@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -21,15 +23,20 @@ from repmatch_lib.tasks import task as find_task
 if TYPE_CHECKING:
     from repmatch_lib.semdedup import Duplicates
 
-# A rule's value for each instance; the highest are kept. `table` holds the corpus' columns, and loss and score.
+# A rule's value for each instance; the highest are kept. `table` holds the corpus' columns, and what the rule needs.
 RULES: dict[str, Callable[[pd.DataFrame, np.random.Generator], pd.Series]] = {
     "top": lambda table, random: table.score,
     "lowest": lambda table, random: -table.score,
     "highest loss": lambda table, random: table.loss,
     "longest": lambda table, random: table.words,
+    "highest EL2N": lambda table, random: table["EL2N"],
+    "facility location": lambda table, random: -table["facility location"],
+    "k-centre": lambda table, random: -table["k-centre"],
     "random": lambda table, random: pd.Series(random.random(len(table)), table.index),
 }
 SCORED = ("top", "lowest", "highest loss")
+# Rules that look at something else that is made for the pool: the request for it, in `measures`.
+MEASURED = {"highest EL2N": "EarlyErrors", "facility location": "Coverage", "k-centre": "Coverage"}
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -154,18 +161,23 @@ class Selection:
     ----------
     ranking : Ranking or Deduplicated
         Its pool is chosen from, whether the rule looks at the scores or not.
-    rule : {"top", "lowest", "highest loss", "longest", "random"}
-        The highest and lowest scores, the highest losses before training, the most words, or a random draw.
+    rule : {"top", "lowest", "highest loss", "longest", "highest EL2N", "facility location", "k-centre", "random"}
+        The highest and lowest scores, the highest losses before training, the most words, the largest errors under the
+        target's model (`el2n`), a cover of the instances' own updates (`facility_location`, `k_centre`), or a random
+        draw.
     k : int
     balance : {None, "label", "top"}
         As many of each class as the rule has it, the same number of each (as far as there are), or as many as there
         are among the k best by RepMatch; by the rule within each class.
     draw : int
-        Seed of a random draw.
+        Seed of a random draw; added to the ranking's seed where instances are to be covered, so that each draw has
+        updates of its own.
     """
 
     ranking: Ranking | Deduplicated
-    rule: Literal["top", "lowest", "highest loss", "longest", "random"] = "top"
+    rule: Literal[
+        "top", "lowest", "highest loss", "longest", "highest EL2N", "facility location", "k-centre", "random"
+    ] = "top"
     k: Count = 100
     balance: Literal["label", "top"] | None = None
     draw: Seed = 0
@@ -177,10 +189,18 @@ class Selection:
         return self
 
     @property
-    def needs(self) -> tuple[Ranking | Deduplicated, ...]:
+    def needs(self) -> tuple[Request, ...]:
         """Requests that come first."""
         scored = (self._scores,) if self.rule in SCORED or self.balance == "top" else ()
-        return scored if self.ranking is self._scores else (*scored, self.ranking)
+        left = () if self.ranking is self._scores else (self.ranking,)
+        return (*scored, *self._measured, *left)
+
+    @property
+    def _measured(self) -> tuple[Request, ...]:
+        if self.rule not in MEASURED:
+            return ()
+        request = getattr(import_module("repmatch_lib.measures"), MEASURED[self.rule])
+        return (request(dataclasses.replace(self._scores, seed=self._scores.seed + self.draw)),)
 
     @property
     def _scores(self) -> Ranking:
@@ -193,6 +213,8 @@ class Selection:
         table["words"] = sum(table[c].str.split().str.len() for c in ("text", "text_pair") if c in table)
         if self._scores in self.needs:
             table[["loss", "score"]] = self._scores.make(store, progress).to_pandas()[["loss", "score"]]
+        for request in self._measured:
+            table = table.join(request.make(store, progress))
         if isinstance(self.ranking, Deduplicated):
             rows = self.ranking.rows(store, progress)
             pool, table = pool.take(rows), table.iloc[rows]
@@ -207,7 +229,8 @@ def select(
     Parameters
     ----------
     scores : Scores or DataFrame
-        With the columns that the rule looks at: ``score``, ``loss``, ``words``, ``label``.
+        With the columns that the rule looks at: ``score``, ``loss``, ``words``, ``label``, ``EL2N``, or an order's
+        name.
     k, balance, rule, draw
         See `Selection`.
 

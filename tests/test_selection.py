@@ -256,7 +256,7 @@ def test_kinds_are_told_apart_by_a_field_of_their_own() -> None:
 
     fields = {
         name: {f.name for f in dataclasses.fields(getattr(rm, name))}
-        for name in ("Run", "Ranking", "Deduplicated", "FineTuning", "FullRun")
+        for name in ("Run", "Ranking", "Deduplicated", "FineTuning", "FullRun", "Coverage", "EarlyErrors")
     }
     for field, (_, kind) in requests.KINDS.items():
         assert [name for name, names in fields.items() if field in names] == [kind]
