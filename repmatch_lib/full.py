@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from repmatch_lib import store as stores
@@ -17,42 +14,7 @@ from repmatch_lib.batching import encode
 from repmatch_lib.corpora import Corpus
 from repmatch_lib.encoders import Encoder
 from repmatch_lib.models import frozen_model, target_modules
-from repmatch_lib.requests import Request
-from repmatch_lib.runs import Run, one_thread, resolve
 from repmatch_lib.training import fit, resolve_device
-
-CODE = ("batching", "full", "models", "training")
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class FullRun(Request):
-    """A request: a run with every weight of the encoder trained, its update cut to the run's rank.
-
-    Attributes
-    ----------
-    run : Run
-        Task, rows, head, seeds, matrices and rank; its learning rate is LoRA's and not used.
-    full_lr : float
-        AdamW's rate, above 0 and below 1.
-    """
-
-    run: Run
-    full_lr: Annotated[float, Field(gt=0, lt=1)] = 1e-4
-
-    def make(self, store: stores.Store | None = None, progress: bool = True) -> Adapter:
-        """The adapter: read from the store, or trained and put there."""
-        encoder, data, settings = resolve(self.run)
-        settings |= {"lr": self.full_lr}
-        key = stores.key(
-            code=stores.code_version(CODE), encoder=encoder.fingerprint, corpus=data.fingerprint, kind=data.task.kind,
-            outputs=data.task.outputs, **settings,
-        )  # fmt: skip
-
-        def write(folder: Path) -> None:
-            with one_thread():
-                full_adapter(encoder, data, progress=progress, **settings).save(folder)
-
-        return Adapter.load((store or stores.Store()).make("adapters", key, write))
 
 
 def full_adapter(

@@ -78,7 +78,8 @@ def records(folder: str | Path) -> dict[str, Record]:
 
 def recorded(experiment: str) -> Record | None:
     """The recorded run of an experiment, if there is one."""
-    return records(project_file("data/recorded")).get(experiment)
+    file = project_file("data/recorded") / f"{experiment}.json"
+    return Record.load(file) if file.is_file() else None
 
 
 def keep(build: str | Path, names: list[str]) -> None:

@@ -39,7 +39,7 @@ KINDS = {
     "target": ("selection", "Ranking"),
     "share": ("selection", "Deduplicated"),
     "selection": ("finetuning", "FineTuning"),
-    "full_lr": ("full", "FullRun"),
+    "full_lr": ("runs", "FullRun"),
     "to": ("transfer", "Transfer"),
     "covered": ("measures", "Coverage"),
     "early": ("measures", "EarlyErrors"),

@@ -1,4 +1,4 @@
-"""One training run as a value: what to train on what, and the adapter that comes of it, from the store or anew."""
+"""A training run as a value: what to train on what, and the adapter that comes of it, from the store or anew."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from repmatch_lib.tasks import task as find_task
 
 # The modules whose code decides what an adapter is; the encoder, the rows and the settings have hashes of their own.
 CODE = ("batching", "models", "training")
+FULL_CODE = ("batching", "full", "models", "training")
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -67,6 +68,47 @@ class Run(Request):
     def make(self, store: stores.Store | None = None, progress: bool = True) -> Any:
         """The adapter: see `adapter`."""
         return adapter(self, store, progress)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class FullRun(Request):
+    """A request: a run with every weight of the encoder trained, its update cut to the run's rank.
+
+    Attributes
+    ----------
+    run : Run
+        Task, rows, head, seeds, matrices and rank; its learning rate is LoRA's and not used.
+    full_lr : float
+        AdamW's rate, above 0 and below 1.
+    """
+
+    run: Run
+    full_lr: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+
+    @field_validator("run")
+    @classmethod
+    def _has_one_seed(cls, run: Run) -> Run:
+        if (run.start_seed, run.order_seed) != (None, None):
+            raise ValueError("full fine-tuning has no LoRA start: give a run without start_seed and order_seed")
+        return run
+
+    def make(self, store: stores.Store | None = None, progress: bool = True) -> Any:
+        """The adapter: read from the store, or trained and put there."""
+        from repmatch_lib.adapters import Adapter
+        from repmatch_lib.full import full_adapter
+
+        encoder, data, settings = resolve(self.run)
+        settings |= {"lr": self.full_lr}
+        key = stores.key(
+            code=stores.code_version(FULL_CODE), encoder=encoder.fingerprint, corpus=data.fingerprint,
+            kind=data.task.kind, outputs=data.task.outputs, **settings,
+        )  # fmt: skip
+
+        def write(folder: Path) -> None:
+            with one_thread():
+                full_adapter(encoder, data, progress=progress, **settings).save(folder)
+
+        return Adapter.load((store or stores.Store()).make("adapters", key, write))
 
 
 def validation_message(error: ValidationError) -> str:

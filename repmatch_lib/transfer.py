@@ -8,25 +8,23 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pyarrow as pa
-import torch
 from pydantic import ConfigDict, Field, field_validator
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
 from repmatch_lib import store as stores
-from repmatch_lib.checks import target_digest
-from repmatch_lib.cls_baseline import Pooling, vectors
 from repmatch_lib.corpora import Corpus, load
 from repmatch_lib.encoders import Encoder, encoder
-from repmatch_lib.probes import probe
 from repmatch_lib.requests import Request
 from repmatch_lib.runs import Count, Run, one_thread
 from repmatch_lib.tasks import task as find_task
-from repmatch_lib.training import resolve_device, resolve_precision
-from repmatch_lib.variants import tuned_encoder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from repmatch_lib.cls_baseline import Pooling
 
 CODE = ("batching", "cls_baseline", "models", "probes", "transfer", "variants")
 
@@ -53,7 +51,7 @@ class Transfer(Request):
     to: Annotated[tuple[str, ...], Field(min_length=1)]
     rows: Count | None = None
     evaluated: Count | None = None
-    pooling: Pooling = "cls"
+    pooling: Literal["cls", "mean"] = "cls"
 
     @field_validator("to")
     @classmethod
@@ -73,6 +71,12 @@ class Transfer(Request):
 
     def make(self, store: stores.Store | None = None, progress: bool = True) -> Transferred:
         """The accuracies: read from the store, or computed and put there."""
+        import torch
+
+        from repmatch_lib.checks import target_digest
+        from repmatch_lib.training import resolve_device, resolve_precision
+        from repmatch_lib.variants import tuned_encoder
+
         store, run = store or stores.Store(), self.run
         adapter, model = run.make(store, progress), encoder(run.encoder)
         parts = {name: head_rows(name, run.source, self.rows, self.evaluated, run.sample_seed) for name in self.to}
@@ -162,6 +166,8 @@ def head_vectors(
     -------
     tuple of Tensor, float32, each of shape (rows, width), or (poolings, rows, width) if several were asked for
     """
+    from repmatch_lib.cls_baseline import vectors
+
     tables = [
         part.table.select([c for c in ("text", "text_pair", "label") if c in part.table.column_names])
         for part in (train, dev)
@@ -172,6 +178,8 @@ def head_vectors(
 
 def refit_head(encoder: Encoder, train: Corpus, dev: Corpus, **how: Any) -> float:
     """Accuracy on ``dev``, from 0 to 1, of logistic regression on ``train``'s vectors; see `head_vectors`, `probe`."""
+    from repmatch_lib.probes import probe
+
     found, held_out = head_vectors(encoder, train, dev, **how)
     guessed = probe(found, train.table["label"].to_numpy(), held_out)
     return float((guessed == dev.table["label"].to_numpy()).mean())

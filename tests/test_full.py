@@ -67,3 +67,5 @@ def test_a_request_is_kept_and_compares_with_lora(
 def test_an_impossible_rate_is_refused(toy: rm.Corpus) -> None:
     with pytest.raises(ValueError, match="full_lr"):
         rm.FullRun(rm.Run(str(toy.task.file)), full_lr=1.5)
+    with pytest.raises(ValueError, match="give a run without start_seed and order_seed"):
+        rm.FullRun(rm.Run(str(toy.task.file), order_seed=3))

@@ -136,13 +136,13 @@ def test_no_public_name_is_a_module_s() -> None:
 
 
 def test_a_chapter_opens_with_the_verdicts_on_the_paper_s_claims() -> None:
-    chapters = {claim.experiment for claim in published.claims()}
-    for chapter in chapters:
+    claims = published.claims()
+    for chapter in {claim.experiment for claim in claims}:
         cells = nbformat.read(ROOT / f"notebooks/{chapter}.ipynb", as_version=4).cells
         first = next(cell for cell in cells[1:] if "install" not in cell.metadata.get("tags", []))
         assert "## The result first" in cells[0].source and f'rm.in_short("{chapter}")' in first.source
         shown = rm.in_short(chapter).data
-        own = [claim for claim in published.claims() if claim.experiment == chapter]
+        own = [claim for claim in claims if claim.experiment == chapter]
         asked = [claim for claim in own if not claim.where.startswith("beside")] or own
         assert sum(line.startswith("| ") for line in shown.splitlines()) == len(asked) + 2
         assert all(claim.claim.replace("|", "\\|") in shown for claim in asked)

@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 import repmatch_lib as rm
-from repmatch_lib import finetuning, instances, requests, runner
+from repmatch_lib import instances, requests, runner, tuning
 from repmatch_lib.models import frozen_model
 from repmatch_lib.requests import parse, stages
 
@@ -134,7 +134,7 @@ def test_the_whole_chain_is_done_once(request_: Callable[..., rm.FineTuning], mo
     def never(*_: object, **__: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(finetuning, "fine_tune", never)
+    monkeypatch.setattr(tuning, "fine_tune", never)
     monkeypatch.setattr(instances, "Job", never)
     assert request_().make(progress=False) == outcome
 
@@ -165,7 +165,7 @@ def test_other_processes_make_each_request_once(
     runner.prepare(wanted, progress=False)
     made = {kind: len(list((own_store / kind).glob("[!.]*"))) for kind in ("adapters", "scores", "outcomes")}
     assert made == {"adapters": 1, "scores": 1, "outcomes": 2}
-    monkeypatch.setattr(finetuning, "fine_tune", None)
+    monkeypatch.setattr(tuning, "fine_tune", None)
     assert all(0 <= request.make(progress=False).value <= 1 for request in wanted)
 
 
@@ -188,7 +188,7 @@ def test_classes_are_needed_to_balance() -> None:
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_what_a_method_trains(tiny: Tiny, toy: rm.Corpus, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     seen = {}
-    fit = finetuning.fit
+    fit = tuning.fit
 
     def watched(model: object, *args: object) -> list[float]:
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -197,7 +197,7 @@ def test_what_a_method_trains(tiny: Tiny, toy: rm.Corpus, monkeypatch: pytest.Mo
         seen["all"] = set(before)
         return losses
 
-    monkeypatch.setattr(finetuning, "fit", watched)
+    monkeypatch.setattr(tuning, "fit", watched)
     rm.fine_tune(tiny("bert"), toy, toy, method=method, lr=1e-2, epochs=2, max_length=32, progress=False)
     of_head = {name for name in seen["all"] if "classifier" in name}
     if method == "full":
@@ -256,7 +256,7 @@ def test_kinds_are_told_apart_by_a_field_of_their_own() -> None:
 
     fields = {
         name: {f.name for f in dataclasses.fields(getattr(rm, name))}
-        for name in ("Run", "Ranking", "Deduplicated", "FineTuning", "FullRun", "Coverage", "EarlyErrors")
+        for name in ("Run", "Ranking", "Deduplicated", "FineTuning", "FullRun", "Transfer", "Coverage", "EarlyErrors")
     }
     for field, (_, kind) in requests.KINDS.items():
         assert [name for name, names in fields.items() if field in names] == [kind]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -50,10 +51,10 @@ def one_at_a_time(encoder: rm.Encoder, data: rm.Corpus, target: rm.Adapter, scor
     """Scores of each layer, (rows, layers): a fresh PEFT model, its own loss and AdamW, then `repmatch`."""
     encoded = encode(encoder.tokenizer(), data, scoring.max_length)
     scores = []
+    base = frozen_model(encoder, data.task.kind, data.task.outputs, scoring.head_seed)
+    base.set_attn_implementation("sdpa")
     for row in range(len(data)):
-        model = frozen_model(encoder, data.task.kind, data.task.outputs, scoring.head_seed)
-        model.set_attn_implementation("sdpa")
-        model = lora_model(model, scoring.rank, scoring.modules, scoring.seed).eval()
+        model = lora_model(copy.deepcopy(base), scoring.rank, scoring.modules, scoring.seed).eval()
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=scoring.lr)
         for _ in range(scoring.steps):
             optimizer.zero_grad()
