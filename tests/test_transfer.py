@@ -18,7 +18,7 @@ from peft import PeftModel
 from sklearn.linear_model import LogisticRegression
 
 import repmatch_lib as rm
-from repmatch_lib import transfer
+from repmatch_lib import cls_baseline, transfer
 from repmatch_lib.models import frozen_model
 from repmatch_lib.requests import parse, stages
 
@@ -93,9 +93,9 @@ def test_a_transfer_is_logistic_regression_on_the_adapted_encoder(
     labels = pa.array(np.random.default_rng(1).integers(0, 2, len(toy)))  # that are not all told right
     drawn = dataclasses.replace(toy, table=toy.table.set_column(toy.table.column_names.index("label"), "label", labels))
     parts = drawn.take(range(0, 24)), drawn.take(range(24, 40))
-    seen = []
+    seen, vectors = [], cls_baseline.vectors
     monkeypatch.setattr(transfer, "head_rows", lambda *_: parts)
-    monkeypatch.setattr(transfer, "vectors", lambda *a, **k: seen.append(rm.vectors(*a, **k)) or seen[-1])
+    monkeypatch.setattr(cls_baseline, "vectors", lambda *a, **k: seen.append(vectors(*a, **k)) or seen[-1])
     request = rm.Transfer(run, to=("sst2",))
     assert parse(request.to_json()).id == request.id and stages([request])[0] == [run]
     found = request.make(progress=False)
@@ -107,7 +107,7 @@ def test_a_transfer_is_logistic_regression_on_the_adapted_encoder(
     guessed = LogisticRegression(max_iter=1000).fit((train - centre) / spread, classes).predict((dev - centre) / spread)
     assert found.accuracy == {"sst2": pytest.approx((guessed == true).mean())}
     assert np.allclose(seen[0], np.vstack([train, dev]), atol=1e-4)
-    assert not np.allclose(seen[0][:24], rm.vectors(encoder, parts[0], max_length=32, progress=False), atol=1e-2)
+    assert not np.allclose(seen[0][:24], vectors(encoder, parts[0], max_length=32, progress=False), atol=1e-2)
 
     monkeypatch.setattr(transfer, "refit_head", None)  # what the store has is not made again
     assert request.make(progress=False) == found
