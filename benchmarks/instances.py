@@ -211,7 +211,7 @@ def _case(
     """One line of the table, and its ratios."""
     sizes, rounds = ({steps: QUICK}, 1) if quick else SIZES[model]
     sample = np.random.default_rng(0).permutation(len(data))[: sizes[steps]["batched"]]
-    part = rm.Corpus(data.task, data.split, data.table.take(sample), data.source, data.fingerprint)
+    part = data.take(sample)
     bench = Bench(encoder, part, precision, rank, steps)
     lengths = bench.job.encoded.lengths
     batched = np.argsort(lengths, kind="stable")

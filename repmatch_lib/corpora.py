@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,15 +34,12 @@ class Corpus:
         score or answer), ``answer_start`` (spans), then the file's further columns.
     source : str
         Where the rows came from, for provenance: ``mini``, ``local`` or ``hub@revision``, and the file.
-    fingerprint : str
-        SHA-256 of the rows that determine a result; two corpora with one fingerprint train one adapter.
     """
 
     task: Task
     split: str
     table: pa.Table
     source: str
-    fingerprint: str
 
     def __len__(self) -> int:
         return len(self.table)
@@ -51,10 +49,18 @@ class Corpus:
         """The task's, for figures."""
         return self.task.title
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the columns that training sees, row by row; corpora of one fingerprint train one adapter."""
+        columns = [c for c in ("text", "text_pair", "label", "answer_start") if c in self.table.column_names]
+        digest = hashlib.sha256(json.dumps(columns).encode())
+        for row in zip(*(self.table[c].to_pylist() for c in columns), strict=True):
+            digest.update(json.dumps(row, ensure_ascii=False).encode())
+        return digest.hexdigest()
+
     def take(self, rows: Sequence[int] | np.ndarray) -> Corpus:
         """Some of the rows, by number, as a corpus of their own."""
-        table = self.table.take(pa.array(rows, pa.int64()))
-        return replace(self, table=table, fingerprint=fingerprint(table))
+        return replace(self, table=self.table.take(pa.array(rows, pa.int64())))
 
 
 def load(
@@ -81,26 +87,22 @@ def load(
         Naming the file, the row and the mend.
     """
     file, name = _locate(task, split, source)
-    table = read_table(file)
-    table = table.append_column(ROW, pa.array(range(len(table))))
-    if name.startswith("hub"):
-        table = _from_hub(table, task)
-    table = _check(table, task, file)
+    written = file.stat().st_mtime_ns if file.is_file() else 0
+    table = _read(file, written, task, name.startswith("hub"))
     if rows is not None:
         if not 0 < rows <= len(table):
             raise ValueError(f"{file} has {len(table)} usable rows; asked for {rows}. Lower rows, or leave it out")
         table = table.take(np.random.default_rng(seed).permutation(len(table))[:rows])
         _check_classes(table, task, file)
-    return Corpus(task, split, table, f"{name}:{task.folder or task.name}/{Path(file).name}", fingerprint(table))
+    return Corpus(task, split, table, f"{name}:{task.folder or task.name}/{file.name}")
 
 
-def fingerprint(table: pa.Table) -> str:
-    """SHA-256 of the columns that training sees, row by row."""
-    columns = [c for c in ("text", "text_pair", "label", "answer_start") if c in table.column_names]
-    digest = hashlib.sha256(json.dumps(columns).encode())
-    for row in zip(*(table[c].to_pylist() for c in columns), strict=True):
-        digest.update(json.dumps(row, ensure_ascii=False).encode())
-    return digest.hexdigest()
+@lru_cache(maxsize=8)
+def _read(file: Path, written: int, task: Task, hub: bool) -> pa.Table:
+    """A file's checked rows; kept, since a chapter asks for samples of the same few files a hundred times."""
+    table = read_table(file)
+    table = table.append_column(ROW, pa.array(range(len(table))))
+    return _check(_from_hub(table, task) if hub else table, task, file)
 
 
 def _locate(task: Task, split: str, source: SourceName) -> tuple[Path, str]:

@@ -49,9 +49,9 @@ class Task:
     cut: float | None = None
     metric: str = "accuracy"
     epochs: int = 5
-    splits: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict, hash=False)
     hub: tuple[str, str, str] | tuple[()] = ()
-    hub_columns: dict[str, str] = field(default_factory=dict)
+    hub_columns: dict[str, str] = field(default_factory=dict, hash=False)
     folder: str = ""
     file: Path | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import repmatch_lib as rm
-from repmatch_lib.corpora import fingerprint
 
 FORMATS = ("csv", "jsonl", "parquet")
 Columns = dict[str, list[Any]]
@@ -118,7 +118,7 @@ def test_the_fingerprint_is_of_what_training_sees(tmp_path: Path) -> None:
 def test_the_fingerprint_keeps_columns_apart() -> None:
     tables = [{"text": ["ab", "c"], "label": [0, 1]}, {"text": ["a", "bc"], "label": [0, 1]}]
     tables += [{"text": ["ab"], "text_pair": ["c"]}, {"text": ["a"], "text_pair": ["bc"]}]
-    assert len({fingerprint(pa.table(t)) for t in tables}) == 4
+    assert len({rm.Corpus(rm.TASKS["sst2"], "train", pa.table(t), "test").fingerprint for t in tables}) == 4
 
 
 SPAN = {"question": ["who?", "when?"], "context": ["Ann sang", "in May"], "answer_text": ["Ann", "May"]}
@@ -387,3 +387,18 @@ def test_real_corpora(name: str) -> None:
     else:
         contexts, starts = table["text_pair"].to_pylist(), table["answer_start"].to_pylist()
         assert all(c[s : s + len(a)] == a != "" for c, s, a in zip(contexts, starts, labels, strict=True))
+
+
+def test_a_file_that_was_written_again_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    for stamp, last in enumerate(("bad", "worse")):
+        file.write_text(f"text,label\ngood,1\n{last},0\n")
+        os.utime(file, ns=(stamp, stamp))
+        assert rm.load(rm.Task.from_file(file)).table["text"].to_pylist() == ["good", last]
+
+
+def test_a_corpus_with_other_rows_has_another_fingerprint() -> None:
+    """Whoever replaced the table: the hash is of the rows that are there."""
+    data = rm.load(rm.task("sst2"), source="mini", rows=4)
+    other = dataclasses.replace(data, table=data.table.slice(1))
+    assert data.fingerprint != other.fingerprint == data.take([1, 2, 3]).fingerprint

@@ -27,7 +27,6 @@ from transformers.models.bert import modeling_bert
 import repmatch_lib as rm
 from repmatch_lib import readout
 from repmatch_lib.batching import encode
-from repmatch_lib.corpora import fingerprint
 from repmatch_lib.models import frozen_model, lora_model
 from repmatch_lib.scoring import Job, Scoring
 from repmatch_lib.updates import AdamW, InstanceModel
@@ -48,9 +47,7 @@ def sentences(texts: list[str], labels: list[Any] | None = None, kind: str = "cl
     labels = labels or [k % 3 if kind == "classification" else k % 5 / 2 for k in range(len(texts))]
     table = pa.table({"id": [990 - 7 * k for k in range(len(texts))], "text": texts, "label": labels})
     classes = ("0", "1", "2") if kind == "classification" else ()
-    return rm.Corpus(
-        rm.Task("own", "own", kind, ("text",), "label", classes), "train", table, "test", fingerprint(table)
-    )
+    return rm.Corpus(rm.Task("own", "own", kind, ("text",), "label", classes), "train", table, "test")
 
 
 def questions(lengths: tuple[int, ...] = LENGTHS) -> rm.Corpus:
@@ -59,7 +56,7 @@ def questions(lengths: tuple[int, ...] = LENGTHS) -> rm.Corpus:
     starts = [f" {context} ".index(f" {answer} ") for context, answer in zip(contexts, answers, strict=True)]
     columns = {"text": [f"who wrote {WORDS[k]}" for k in range(len(lengths))], "text_pair": contexts, "label": answers}
     table = pa.table({"id": [990 - 7 * k for k in range(len(lengths))], **columns, "answer_start": starts})
-    return rm.Corpus(rm.TASKS["squad"], "train", table, "test", fingerprint(table))
+    return rm.Corpus(rm.TASKS["squad"], "train", table, "test")
 
 
 def varied(kind: str = "classification") -> rm.Corpus:

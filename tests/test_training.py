@@ -94,7 +94,7 @@ def spans(question: list[str], context: list[str], first: int, last: int) -> rm.
     start = sum(len(word) + 1 for word in context[:first])
     columns = {"text": " ".join(question), "text_pair": " ".join(context), "label": " ".join(context[first : last + 1])}
     table = pa.table({name: [value] for name, value in (columns | {"answer_start": start}).items()})
-    return rm.Corpus(rm.TASKS["squad"], "train", table, "", "")
+    return rm.Corpus(rm.TASKS["squad"], "train", table, "")
 
 
 @pytest.mark.parametrize("family", ["bert", "llama"])
@@ -124,7 +124,7 @@ def test_an_answer_that_fits_nowhere_points_at_the_first_token(tiny: Tiny) -> No
 
 def test_many_questions_keep_their_order(tiny: Tiny) -> None:
     parts = [spans(["who"], WORDS[14 : 14 + n], k, k) for n, k in ((60, 55), (4, 0), (60, 0), (30, 29), (60, 30))]
-    corpus = rm.Corpus(rm.TASKS["squad"], "train", pa.concat_tables([p.table for p in parts]), "", "")
+    corpus = rm.Corpus(rm.TASKS["squad"], "train", pa.concat_tables([p.table for p in parts]), "")
     tokenizer = tiny("bert").tokenizer()
     encoded = encode(tokenizer, corpus, 24)
     ids = [encoded.collate([row])["input_ids"][0] for row in range(len(encoded))]

@@ -43,7 +43,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, rm.Corpus]:
             "answer_start": [context.index(word) for context, word in zip(contexts, words, strict=True)],
         }
     )
-    found["span"] = rm.Corpus(rm.TASKS["squad"], "train", table, "", "span")
+    found["span"] = rm.Corpus(rm.TASKS["squad"], "train", table, "span")
     return found
 
 
