@@ -42,7 +42,7 @@ _PUBLIC = {
     "full": ["FullRun", "full_adapter", "truncated"],
     "evaluation": ["answer_f1", "evaluate"],
     "images": ["ImageSet", "image_set", "image_encoder", "rotations_named", "image_adapter"],
-    "variants": ["random_encoder", "tuned_encoder"],
+    "variants": ["fine_tuned_encoder", "random_encoder", "shallow_encoder", "tuned_encoder", "variant"],
     "embedding_quality": [
         "alignment",
         "uniformity",
