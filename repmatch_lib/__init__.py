@@ -78,6 +78,7 @@ _PUBLIC = {
         "share_curves",
         "times_figure",
     ],
+    "pair_figures": ["matrix_panels", "order_figure"],
     "space_figures": ["pictures", "scatter_panels", "spectrum_figure"],
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
