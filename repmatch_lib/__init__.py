@@ -50,6 +50,7 @@ _PUBLIC = {
     "images": ["ImageSet", "image_set", "image_encoder", "rotations_named", "image_adapter"],
     "variance": ["projection_products", "variance_shares"],
     "variants": ["random_encoder", "tuned_encoder"],
+    "variants": ["fine_tuned_encoder", "random_encoder", "shallow_encoder", "tuned_encoder", "variant"],
     "embedding_quality": [
         "alignment",
         "uniformity",
@@ -85,6 +86,7 @@ _PUBLIC = {
         "share_curves",
         "times_figure",
     ],
+    "pair_figures": ["matrix_panels", "order_figure"],
     "space_figures": ["pictures", "scatter_panels", "spectrum_figure"],
     "transfer_figures": ["gain_maps", "gain_points"],
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -42,6 +43,13 @@ ENCODERS = {
     "llama2-7b": Source(
         "LLaMA2-7B", hub="meta-llama/Llama-2-7b-hf", revision="01c7f73d771dfac7d292323805ebc428287df4f9"
     ),
+}
+
+# What may follow a colon in an encoder's name, as often as wanted: steps away from what stands before; see `variants`.
+VARIANTS = {
+    "layers-N": r"layers-[1-9]\d*",
+    "random-SEED": r"random-\d+",
+    "tuned-TASK-SOURCE": r"tuned-(?P<task>.+)-(mini|local|hub|auto)",
 }
 
 
@@ -91,7 +99,8 @@ def encoder(name: str | Path) -> Encoder:
     ----------
     name : str or Path
         ``"minilm"`` (no download), ``"bert-base"``, ``"electra-base"``, ``"llama2-7b"``; a folder with
-        ``config.json`` and safetensors; or any hub id, such as ``"distilbert/distilbert-base-uncased"``.
+        ``config.json`` and safetensors; or any hub id, such as ``"distilbert/distilbert-base-uncased"``. After a
+        colon, a variant of it (see `variant`), made once and kept in the store: ``"minilm:layers-3"``.
 
     Raises
     ------
@@ -99,6 +108,10 @@ def encoder(name: str | Path) -> Encoder:
         If the name is unknown, the folder is no model, or the weights' hash is not the published one.
     """
     name = str(name)
+    if parted(name)[1]:
+        from repmatch_lib.variants import variant
+
+        return variant(name)
     source = ENCODERS.get(name)
     if source is None:
         if Path(name).is_dir():
@@ -127,6 +140,28 @@ def encoder(name: str | Path) -> Encoder:
             "delete the folder and install or download the encoder again"
         )
     return Encoder(name, source.title, folder, digest, base_model=source.hub or source.title)
+
+
+def parted(name: str) -> tuple[str, str]:
+    """What a variant is made of, and the last step of its name; of any other encoder, its name and no step.
+
+    Raises
+    ------
+    ValueError
+        If a step or its task is unknown.
+    """
+    if ":" not in name or Path(name).is_dir():
+        return name, ""
+    base, _, step = name.rpartition(":")
+    known = next(filter(None, (re.fullmatch(pattern, step) for pattern in VARIANTS.values())), None)
+    if known is None:
+        raise ValueError(f"encoder {name!r}: after a colon give {', '.join(VARIANTS)}, such as minilm:layers-3")
+    if task := known.groupdict().get("task"):
+        from repmatch_lib.tasks import task as find_task
+
+        find_task(task)
+    parted(base)  # its steps are checked too
+    return base, step
 
 
 def weights_sha256(folder: Path) -> str:

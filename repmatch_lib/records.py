@@ -78,7 +78,7 @@ class Record:
             dict(estimates),
             [_told(row) for row in json.loads(rows.to_json(orient="records", double_precision=12))],
             {
-                "encoder": origins[0]["encoder"],
+                "encoder": _common([m["encoder"] for m in origins]),
                 "corpora": _distinct(m["corpus"] for m in origins),
                 "training": _common([m["training"] for m in origins]),
                 "trained_with": _distinct(m["software"] for m in origins),

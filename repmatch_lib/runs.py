@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
 from repmatch_lib import store as stores
+from repmatch_lib.encoders import parted
 from repmatch_lib.requests import Request
 from repmatch_lib.tasks import task as find_task
 
@@ -54,6 +55,12 @@ class Run(Request):
     @classmethod
     def _known(cls, name: str) -> str:
         find_task(name)
+        return name
+
+    @field_validator("encoder")
+    @classmethod
+    def _can_be_made(cls, name: str) -> str:
+        parted(name)
         return name
 
     @field_validator("group")

@@ -64,7 +64,7 @@ def _row(record: Record) -> dict[str, Any]:
         "seconds": record.measured["training_seconds"],
         "device": listed(trained["device"]),
         "precision": listed(trained["precision"]),
-        "encoder": made["encoder"]["name"],
+        "encoder": listed(made["encoder"]["name"]),
         "data": _distinct(corpus["source"].partition(":")[0] for corpus in made["corpora"]),
         "rows": _distinct(corpus["rows"] for corpus in made["corpora"]),
         "python": _distinct(each["python"] for each in software),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,10 @@ def recorded_with(folder: str | Path | None = None) -> Markdown:
         sources = sorted({corpus["source"].partition(":")[0] for corpus in made["corpora"]})
         rows.append(
             {
-                "experiment": chapter_link(record.experiment, record.experiment), "encoder": made["encoder"]["name"],
-                "weights (SHA-256)": f"`{made['encoder']['weights_sha256'][:12]}…`", "corpora": ", ".join(sources),
+                "experiment": chapter_link(record.experiment, record.experiment),
+                "encoder": listed(made["encoder"]["name"]),
+                "weights (SHA-256)": re.sub(r"(\w{12})\w+", r"`\1…`", listed(made["encoder"]["weights_sha256"])),
+                "corpora": ", ".join(sources),
                 "rows": listed(record.parameters.get("rows", sorted({corpus["rows"] for corpus in made["corpora"]}))),
                 "rank": listed(trained["rank"]),
                 "learning rate": listed(trained["lr"]), "training length": f"{listed(trained[long])} {long}",

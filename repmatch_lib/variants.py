@@ -1,16 +1,150 @@
-"""Encoders that differ from a published one in one respect: after fine-tuning, or never trained; each in a folder."""
+"""Encoders that differ from another in one respect: fewer layers, fine-tuned, or never trained; each in a folder."""
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
+from repmatch_lib import store as stores
 from repmatch_lib.adapters import Adapter
-from repmatch_lib.encoders import Encoder
+from repmatch_lib.batching import encode
+from repmatch_lib.corpora import Corpus, load
+from repmatch_lib.encoders import Encoder, parted
 from repmatch_lib.encoders import encoder as find
 from repmatch_lib.models import frozen_model
+from repmatch_lib.runs import one_thread
+from repmatch_lib.tasks import task as find_task
+from repmatch_lib.training import fit, resolve_device, resolve_precision
+
+CODE = ("batching", "models", "training", "variants")
+CHECKSUM = "weights.sha256"
+TUNED_ON = 1000  # rows at most, drawn otherwise than those that runs are trained on
+
+
+def variant(name: str, store: stores.Store | None = None) -> Encoder:
+    """An encoder made of another: from the store, or made and put there; its weights are verified.
+
+    Parameters
+    ----------
+    name : str
+        An encoder's name and one of these steps after a colon, or several, each taken from what stands before it:
+        ``layers-N``, its first N layers (`shallow_encoder`); ``random-SEED``, its shape with weights drawn and never
+        trained (`random_encoder`); ``tuned-TASK-SOURCE``, fine-tuned on up to 1,000 rows of a task from ``mini``,
+        ``local``, ``hub`` or ``auto`` (`fine_tuned_encoder`).
+    store : Store, optional
+
+    Returns
+    -------
+    Encoder
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the stored weights were changed.
+    """
+    base, step = parted(name)
+    encoder, (kind, _, argument) = find(base), step.partition("-")
+    decisive, make = STEPS[kind](encoder, argument)
+    key = stores.key(code=stores.code_version(CODE), encoder=encoder.fingerprint, step=step, **decisive)
+
+    def write(folder: Path) -> None:
+        with one_thread():
+            made = make(folder=folder)
+        (folder / CHECKSUM).write_text(made.sha256)
+
+    folder = (store or stores.Store()).make("encoders", key, write)
+    found = find(folder)
+    if found.sha256 != (folder / CHECKSUM).read_text():
+        raise ValueError(f"the weights of {name!r} in {folder} were changed: delete the folder, and they are made anew")
+    named = {field: f"{getattr(encoder, field)}:{step}" for field in ("title", "base_model")}
+    return dataclasses.replace(found, name=name, **named)
+
+
+def shallow_encoder(encoder: Encoder, folder: str | Path, layers: int) -> Encoder:
+    """An encoder's lower layers, its embeddings, and whatever it has on top.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    folder : path
+        Where the model is written; remove it when done.
+    layers : int
+        How many of its layers are kept.
+
+    Returns
+    -------
+    Encoder
+
+    Raises
+    ------
+    ValueError
+        If it has fewer layers.
+    """
+    model = frozen_model(encoder, "classification", 2).base_model
+    depth = model.config.num_hidden_layers
+    if not 0 < layers <= depth:
+        raise ValueError(f"layers = {layers}: {encoder.name} has {depth} layers, so give 1 to {depth}")
+    stack = next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth)
+    del stack[layers:]
+    model.config.num_hidden_layers = layers
+    return _write(model, encoder, folder)
+
+
+def fine_tuned_encoder(
+    encoder: Encoder,
+    data: Corpus,
+    folder: str | Path,
+    *,
+    lr: float = 1e-4,
+    epochs: int = 2,
+    batch_size: int = 40,
+    max_length: int = 128,
+    seed: int = 0,
+    precision: str = "auto",
+) -> Encoder:
+    """An encoder after every weight of it was trained on a corpus, with a head that is left behind.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    data : Corpus
+    folder : path
+        Where the model is written; remove it when done.
+    lr, epochs, batch_size, max_length
+        AdamW's constant rate, passes, rows a step, longest text in tokens; no longer than the encoder reads.
+    seed : int
+        Of the head, the order of the rows and dropout.
+    precision : {"auto", "float32", "bf16"}
+
+    Returns
+    -------
+    Encoder
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite.
+    """
+    device = resolve_device("auto")
+    tokens = 65536 if device.startswith("cuda") else 2048
+    model = frozen_model(encoder, data.task.kind, data.task.outputs, seed).requires_grad_(True).to(device).train()
+    positions = getattr(model.config, "max_position_embeddings", None) or max_length
+    encoded = encode(encoder.tokenizer(), data, min(max_length, positions))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # dropout
+        fit(
+            model, encoded, lr, epochs, batch_size, seed, tokens, resolve_precision(precision, device), False,
+            data.title,
+        )  # fmt: skip
+    model.config.problem_type = None  # set by the loss; the next head may be of another kind
+    return _write(model.base_model.cpu(), encoder, folder)
 
 
 def tuned_encoder(encoder: Encoder, adapter: Adapter, folder: str | Path) -> Encoder:
@@ -70,3 +204,21 @@ def _write(model: torch.nn.Module, encoder: Encoder, folder: str | Path) -> Enco
     model.save_pretrained(folder)
     encoder.tokenizer().save_pretrained(folder)
     return find(folder)
+
+
+Step = tuple[dict[str, Any], Callable[..., Encoder]]  # what decides it beside its name, and what makes it in a folder
+
+
+def _tuned(encoder: Encoder, argument: str) -> Step:
+    task, _, source = argument.rpartition("-")
+    whole = load(find_task(task), source=source)
+    data = whole.take(np.random.default_rng(1).permutation(len(whole))[:TUNED_ON])
+    how = {"precision": resolve_precision("auto", resolve_device("auto"))}
+    return {"rows": data.fingerprint, **how}, partial(fine_tuned_encoder, encoder, data, **how)
+
+
+STEPS: dict[str, Callable[[Encoder, str], Step]] = {
+    "layers": lambda encoder, argument: ({}, partial(shallow_encoder, encoder, layers=int(argument))),
+    "random": lambda encoder, argument: ({}, partial(random_encoder, encoder, seed=int(argument))),
+    "tuned": _tuned,
+}

@@ -192,6 +192,7 @@ def test_cover_figure_is_drawn_from_the_recorded_run() -> None:
 @pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
 def test_figures_have_alternative_text_and_caption(notebook: Path) -> None:
     drawn = {"rm.grid_panels", "rm.matrix(", "rm.estimates_figure", "rm.share_curves", "rm.spectrum_figure", "picture("}
+    drawn |= {"rm.matrix_panels", "rm.order_figure"}
     for cell in nbformat.read(notebook, as_version=4).cells:
         if cell.cell_type == "code" and any(name in cell.source for name in drawn):
             described = cell.metadata.get("mystnb", {})
