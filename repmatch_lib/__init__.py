@@ -49,7 +49,6 @@ _PUBLIC = {
     "evaluation": ["answer_f1", "evaluate"],
     "images": ["ImageSet", "image_set", "image_encoder", "rotations_named", "image_adapter"],
     "variance": ["projection_products", "variance_shares"],
-    "variants": ["random_encoder", "tuned_encoder"],
     "variants": ["fine_tuned_encoder", "random_encoder", "shallow_encoder", "tuned_encoder", "variant"],
     "embedding_quality": [
         "alignment",
