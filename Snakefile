@@ -76,7 +76,8 @@ rule book:
         "_build/book.log",
     shell:
         "[ -f {params.read} ] && [ -z \"$(find {FRAME} -newer {params.read} -name '*.*' -not -name '*.pyc')\" ]"
-        " || rm -rf _build/html _build/.doctrees;"
+        " || (mkdir -p _build/html; find _build/html -mindepth 1 -maxdepth 1 -not -name slides -exec rm -rf {{}} +;"
+        " rm -rf _build/.doctrees);"
         " jupyter-book build . --path-output . -W -n --keep-going > {log} 2>&1"
         # Pages that were read stay read: a second try would not see their warnings.
         " || (tail -n 40 {log}; rm -rf {output} _build/.doctrees; exit 1)"
@@ -150,7 +151,7 @@ rule notebook:
 
 rule slides:
     input:
-        "_build/html/index.html",
+        ancient("_build/html/index.html"),  # they lie beside the pages, and hold nothing of them
         [f"{EXECUTED}/{name}.ipynb" for name in CHAPTERS],
         sorted(Path("data/recorded").glob("*.json")),
         "book/slides.yaml",
