@@ -86,3 +86,27 @@ def test_a_file_changed_by_hand_is_refused(record: rm.Record, tmp_path: Path, ol
     file.write_text(text.replace(old, new))
     with pytest.raises(ValueError, match=r"record\.json was changed by hand.*run its notebook again"):
         rm.Record.load(file)
+
+
+def test_a_record_of_several_encoders_names_them_all(record: rm.Record, tmp_path: Path) -> None:
+    assert record.provenance["encoder"] == {"name": "minilm", "weights_sha256": "ab"}
+    made = {
+        rm.Run("sst2", encoder=name): rm.Adapter(
+            {"w": torch.zeros(1)},
+            {},
+            {
+                "encoder": {"name": name, "weights_sha256": digest * 64},
+                "corpus": {"task": "sst2", "rows": 40, "source": "mini:sst2/train.parquet", "fingerprint": "cd"},
+                "training": {"rank": 4, "lr": 1e-2, "epochs": 2, "precision": "float32", "device": "cpu"},
+                "software": rm.recorded("layers").provenance["software"],
+                "measured": {"seconds": 60.0},
+            },
+        )
+        for name, digest in (("minilm", "a"), ("minilm:layers-2", "b"))
+    }
+    rm.Record.of("demo", made, ESTIMATES, pd.DataFrame({"score": [0.5]})).save(tmp_path / "demo.json")
+    names = {"name": ["minilm", "minilm:layers-2"], "weights_sha256": ["a" * 64, "b" * 64]}
+    assert rm.Record.load(tmp_path / "demo.json").provenance["encoder"] == names
+    row = rm.recorded_with(tmp_path).data
+    assert "| minilm, minilm:layers-2 | `aaaaaaaaaaaa…`, `bbbbbbbbbbbb…` |" in row
+    assert list(rm.execution(tmp_path).encoder) == ["minilm, minilm:layers-2"]
