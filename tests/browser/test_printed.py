@@ -18,6 +18,7 @@ pdf = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pdf)
 
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
+pytestmark = pytest.mark.xdist_group("printed")  # one document for all
 NAMES = ("book/method", "book/executed/seed_robustness", "book/playground")
 
 
