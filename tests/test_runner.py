@@ -106,7 +106,11 @@ def test_every_profile_fits_every_notebook(file: Path, profile: str) -> None:
     runs = runner.plan(file, values)
     assert all(requests.parse(run.to_json()) == run for run in runs) and len(set(runs)) == len(runs)
     adapters = [run for stage in requests.stages(runs) for run in stage if isinstance(run, rm.Run)]
-    assert {run.encoder for run in adapters} <= {values.get("encoder"), *(case[0] for case in values.get("cases", []))}
+    assert {run.encoder for run in adapters} <= {
+        values.get("encoder"),
+        *values.get("encoders", []),
+        *(case[0] for case in values.get("cases", [])),
+    }
     assert {run.rank for run in adapters} <= {
         values.get("rank"),
         *values.get("ranks", []),
