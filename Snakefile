@@ -7,7 +7,6 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 from repmatch_lib import requests, runner
 from repmatch_lib.runs import CODE
-from repmatch_lib.scoring import CODE as SCORING_CODE
 from repmatch_lib.store import code_version, key
 
 PROFILE = config.get("profile", "mini")
@@ -49,6 +48,13 @@ PREPARED = STORE / f"prepared-{key(ids=sorted(REQUESTS), code=code_version())}"
 def made(wanted):
     """Files that say that these requests are in the store."""
     return [STORE / "runs" / f"{request.id}.json" for request in wanted]
+
+
+def scoring_code(wildcards):
+    """The version of what scores instances; asked for only where it is needed, since it comes with transformers."""
+    from repmatch_lib.scoring import CODE as scoring
+
+    return code_version(scoring)
 
 
 def read_by(name):
@@ -118,7 +124,7 @@ rule shard:
         touch(f"{SCORES}/shard-{{k}}-of-{SHARDS}.done"),
     params:
         options=config.get("score", ""),
-        code=code_version(SCORING_CODE),
+        code=scoring_code,
     threads: 1
     shell:
         f"repmatch score {{params.options}} --out {SCORES} --shard {{wildcards.k}}/{SHARDS} --threads {{threads}}"
