@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
+import yaml
 from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build/html"
 # Under _static lie the theme's templates.
 PAGES = [str(p.relative_to(SITE)) for p in sorted(SITE.rglob("*.html")) if "_static" not in p.relative_to(SITE).parts]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+ORDER = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 WIDTHS = (390, 1280, 1920)
 THEMES = ("light", "dark")
 
@@ -57,4 +60,5 @@ class Visit:
         """Change the colours by the page's own switch, where it has one."""
         switch = self.page.locator(".theme-switch-button:visible").first
         while self.page.evaluate("document.documentElement.dataset.theme ?? null") not in (theme, None):
-            switch.click()
+            switch.evaluate("button => button.click()")  # no pointer over it, whose tooltip would fade in and out
+        self.page.evaluate("Promise.allSettled(document.getAnimations().map(change => change.finished))")

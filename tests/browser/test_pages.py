@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
-from built import PAGES, ROOT, SITE, THEMES, WIDTHS, Visit
+from built import ORDER, PAGES, ROOT, SITE, THEMES, WIDTHS, Visit
 from playwright.sync_api import Page, expect
 
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
@@ -96,6 +96,14 @@ def test_links_resolve(visit: Visit) -> None:
             assert not anchor or anchor.startswith("/") or unquote(anchor) in anchors, link  # "#/2" is a slide
         elif address.startswith(visit.site):
             assert served(address.removeprefix(visit.site)).is_file(), link
+
+
+def test_leads_to_its_neighbours(visit: Visit) -> None:
+    name = urldefrag(visit.page.url).url.removeprefix(f"{visit.site}/").removesuffix(".html")
+    here = ORDER.index(name) if name in ORDER else len(ORDER) + 1  # pages out of order have no neighbours
+    for turn, there in (("left-prev", ORDER[here - 1 : here]), ("right-next", ORDER[here + 1 : here + 2])):
+        links = visit.page.locator(f"a.{turn}").evaluate_all("links => links.map(a => a.href)")
+        assert links == [f"{visit.site}/{one}.html" for one in there]
 
 
 def served(path: str) -> Path:
