@@ -177,7 +177,7 @@ rule pdf:
         "book/tools/pdf.py",
         "book/tools/pdf.html.j2",
     output:
-        "_build/html/repmatch.pdf",
+        "_build/repmatch.pdf",
     shell:
         "python book/tools/pdf.py {output}"
 

@@ -264,7 +264,7 @@ def chromium(own: str) -> str:
 def main(arguments: Iterable[str] | None = None) -> None:
     """Print the built book."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path, nargs="?", default=SITE / "repmatch.pdf")
+    parser.add_argument("out", type=Path, nargs="?", default=SITE.parent / "repmatch.pdf")
     out = parser.parse_args(arguments).out
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     chapters = [chapter(*entry) for entry in order(yaml.safe_load((ROOT / "_toc.yml").read_text()))]
