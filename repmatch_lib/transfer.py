@@ -81,7 +81,7 @@ class Transfer(Request):
         adapter, model = run.make(store, progress), encoder(run.encoder)
         parts = {name: head_rows(name, run.source, self.rows, self.evaluated, run.sample_seed) for name in self.to}
         settings = {"pooling": self.pooling, "max_length": run.max_length}
-        settings |= {"precision": resolve_precision("auto", resolve_device("auto"))}
+        settings |= {"precision": resolve_precision(run.precision, resolve_device("auto"))}
         key = stores.key(
             code=stores.code_version(CODE), encoder=model.fingerprint, adapter=target_digest(adapter, run.modules),
             rows={name: [part.fingerprint for part in both] for name, both in parts.items()}, **settings,

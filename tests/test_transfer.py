@@ -89,7 +89,9 @@ def test_a_transfer_is_logistic_regression_on_the_adapted_encoder(
     tiny: Tiny, toy: rm.Corpus, own_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = tiny("bert")
-    run = rm.Run(str(toy.task.file), encoder=str(encoder.folder), rank=2, lr=0.1, epochs=4, max_length=32)
+    run = rm.Run(
+        str(toy.task.file), encoder=str(encoder.folder), rank=2, lr=0.1, epochs=4, max_length=32, precision="float32"
+    )
     labels = pa.array(np.random.default_rng(1).integers(0, 2, len(toy)))  # that are not all told right
     drawn = dataclasses.replace(toy, table=toy.table.set_column(toy.table.column_names.index("label"), "label", labels))
     parts = drawn.take(range(0, 24)), drawn.take(range(24, 40))
