@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -166,4 +167,4 @@ def _verdict(row: Any) -> str:
 
 
 def _shown(estimate: Estimate | None) -> str:
-    return str(estimate) if estimate else "–"
+    return str(estimate) if estimate and not math.isnan(estimate.value) else "–"

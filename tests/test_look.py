@@ -65,6 +65,12 @@ def test_kinds_of_number_are_coloured_by_column_and_by_row() -> None:
     html = pd.DataFrame({"mnli": [0.4, 0.5]}, ["the rule", "paper"]).to_html()
     cells = BeautifulSoup(align(html), "html.parser").select("tbody td")
     assert [cell.get("class") for cell in cells] == [None, ["paper"]]
+    rows = "<tr><th rowspan=2>this build</th><td>1</td></tr><tr><td>2</td></tr>"
+    html = f"<table><thead><tr><th>of</th><th>recorded, float32</th></tr></thead><tbody>{rows}</tbody></table>"
+    cells = BeautifulSoup(align(html.replace("recorded, float32", "rank")), "html.parser").select("td")
+    assert [cell["class"] for cell in cells] == [["build"], ["build"]]  # a name that spans two rows is that of both
+    cells = BeautifulSoup(align(html), "html.parser").select("td")
+    assert [cell["class"] for cell in cells] == [["recorded"], ["recorded"]]
 
 
 def test_the_state_counts_the_ledger(tmp_path: Path) -> None:

@@ -36,8 +36,9 @@ def _aligned(table: BeautifulSoup) -> BeautifulSoup:
         cells = {row: cell for (row, c), cell in grid.items() if c == column and row >= heads}
         head = next((grid[row, column].get_text(strip=True) for row in range(heads) if (row, column) in grid), "")
         for row, cell in cells.items():
-            name = grid[row, 0].get_text(strip=True) if (row, 0) in grid and column else ""
-            kind = KINDS.get(head) or KINDS.get(name)
+            first = next(above for above in range(row, -1, -1) if (above, 0) in grid)  # a name may span several rows
+            name = grid[first, 0].get_text(strip=True) if column else ""
+            kind = next((KINDS[part] for part in (head, head.partition(",")[0], name) if part in KINDS), None)
             if kind and re.search(r"\d", cell.get_text()):
                 cell["class"] = [*cell.get("class", []), kind]
         _pad([cell for cell in cells.values() if cell.get_text(strip=True) not in NONE])
