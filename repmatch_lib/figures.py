@@ -177,7 +177,7 @@ def layer_profile(scores: Mapping[str, Sequence[float]], chance_95: float, path:
             ax.plot(range(1, len(values) + 1), values, style, color=BUILD, ms=5, label=name)
         ax.axhspan(0, chance_95, color="0.85", lw=0, label="95 % of chance")
         ax.set(xlabel="layer", ylabel="RepMatch", yscale="log", xticks=range(1, len(values) + 1))
-        ax.legend(fontsize=10, frameon=False)
+        figure.legend(loc="outside upper left", ncols=4, fontsize=10, frameon=False)
         sns.despine(ax=ax)
         return _finish(figure, path)
 

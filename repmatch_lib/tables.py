@@ -157,8 +157,8 @@ def chapter_link(experiment: str, text: str) -> str:
 
 
 def listed(value: Any) -> str:
-    """One value, or several with commas."""
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    """One value, or several with commas; a rank or a number of rows that is none is all there are."""
+    return ", ".join("all" if one is None else str(one) for one in (value if isinstance(value, list) else [value]))
 
 
 def _verdict(row: Any) -> str:
