@@ -61,14 +61,12 @@ def order_figure(panels: Mapping[str, pd.DataFrame], groups: Mapping[str, str]) 
     panels = {kind: scores for kind, scores in panels.items() if len(scores)}
     names = list(dict.fromkeys(groups.values()))
     styles = dict(zip(names, zip(LINES, sns.color_palette(COLORS, len(names) + 1), strict=False), strict=False))
-    columns = sum(scores.shape[1] for scores in panels.values())
-    height = 0.3 * max(map(len, panels.values())) + 1.4
+    heights = [0.24 * len(scores) + 1 for scores in panels.values()]
     with plt.rc_context(THEME):
         figure, axes = plt.subplots(
-            1, len(panels), figsize=(1.15 * columns + 2 * len(panels), height), squeeze=False, layout="constrained",
-            width_ratios=[scores.shape[1] for scores in panels.values()],
-        )  # fmt: skip
-        for ax, (kind, scores) in zip(axes[0], panels.items(), strict=True):
+            len(panels), figsize=(7, sum(heights) + 0.5), squeeze=False, layout="constrained", height_ratios=heights
+        )
+        for ax, (kind, scores) in zip(axes[:, 0], panels.items(), strict=True):
             places = scores.rank(ascending=False)
             for pair, line in places.iterrows():
                 style, color = styles[groups[pair]]
