@@ -60,6 +60,10 @@ def test_every_cell_was_executed_without_error(notebook: Path) -> None:
         assert ("error", None) not in kinds and ("stream", "stderr") not in kinds
 
 
+def test_no_table_is_empty() -> None:
+    assert [notebook.stem for notebook in EXECUTED if "Neither run has any." in notebook.read_text()] == []
+
+
 def test_chapters_left_their_records() -> None:
     for name in sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb") if path.stem not in UNRECORDED):
         record = Record.load(ROOT / f"book/executed/{name}.json")
