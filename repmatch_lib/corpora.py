@@ -102,7 +102,7 @@ def _read(file: Path, written: int, task: Task, hub: bool) -> pa.Table:
     """A file's checked rows; kept, since a chapter asks for samples of the same few files a hundred times."""
     table = read_table(file)
     table = table.append_column(ROW, pa.array(range(len(table))))
-    return _check(_from_hub(table, task) if hub else table, task, file)
+    return _check(_of_classes(_from_hub(table, task) if hub else table, task), task, file)
 
 
 def _locate(task: Task, split: str, source: SourceName) -> tuple[Path, str]:
@@ -150,6 +150,14 @@ def _from_hub(table: pa.Table, task: Task) -> pa.Table:
         answers = pc.struct_field(table["answers"], "text"), pc.struct_field(table["answers"], "answer_start")
         return table.append_column("answer_text", answers[0]).append_column("answer_start", answers[1])
     return table.filter(pc.greater_equal(table[task.label], 0)) if task.kind == "classification" else table
+
+
+def _of_classes(table: pa.Table, task: Task) -> pa.Table:
+    """Without the rows of classes that the task leaves out."""
+    unnamed = {number for number, name in enumerate(task.file_labels) if not name}
+    if not unnamed or task.label not in table.column_names:
+        return table
+    return table.filter(pa.array([label not in unnamed for label in table[task.label].to_pylist()]))
 
 
 def _check(table: pa.Table, task: Task, file: Path) -> pa.Table:

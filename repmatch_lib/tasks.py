@@ -22,7 +22,8 @@ class Task:
     labels : tuple of str
         Names of the classes, in the order of the head's rows; empty for regression and spans.
     file_labels : tuple of str
-        What the numbers in the file stand for, where that is not the order of the head's rows.
+        What the numbers in the file stand for, where that is not the order of the head's rows. Rows whose class is
+        named "" are left out.
     cut : float or None
         Two classes made of a column of scores: up to here, and above.
     epochs : int
@@ -161,6 +162,12 @@ TASKS = {
 TASKS["sst5-ends"] = replace(
     TASKS["sst5"], name="sst5-ends", title="SST-5, ends first", folder="sst5", file_labels=FIVE,
     labels=("very negative", "very positive", "negative", "neutral", "positive"),
+)  # fmt: skip
+
+# SST-5 with the two classes of SST-2 and IMDB, and without what is neither.
+TASKS["sst5-two"] = replace(
+    TASKS["sst5"], name="sst5-two", title="SST-5, two classes", folder="sst5", labels=SENTIMENT,
+    file_labels=("negative", "negative", "", "positive", "positive"),
 )  # fmt: skip
 
 # STS-B's scores, 0 to 5, in two classes. In the middle of the scale, 41 % of the training set are low; at 2.8, 48 %.

@@ -150,6 +150,16 @@ def test_the_ends_first_keep_every_row_s_class(tmp_path: Path, monkeypatch: pyte
     assert ends.task.labels[:2] == ("very negative", "very positive")  # the rows of SST-2's two classes
 
 
+def test_two_classes_leave_the_middle_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "sst5" / "train.parquet", {"text": list("abcdefg"), "label": [4, 0, 2, 1, 3, 2, 0]})
+    monkeypatch.setenv("REPMATCH_DATA", str(tmp_path))
+    table = rm.load(rm.task("sst5-two"), source="local").table
+    assert table.select(["id", "text", "label"]).to_pydict() == {
+        "id": [0, 1, 3, 4, 6], "text": list("abdeg"), "label": [1, 0, 0, 1, 0],
+    }  # fmt: skip
+    assert rm.task("sst5-two").labels == rm.task("sst2").labels
+
+
 @pytest.mark.parametrize(("name", "split", "file"), [("imdb", "validation", "test"), ("hans", "train", "validation")])
 def test_splits_of_other_names(
     name: str, split: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -209,6 +219,10 @@ HUB: dict[str, tuple[str, str, Columns, Columns]] = {
     "sst5-ends": (
         "SetFit/sst5", "default/train/0000.parquet",
         {"text": list("abcde"), "label": [0, 1, 2, 3, 4]}, {"label": [0, 2, 3, 4, 1]},
+    ),
+    "sst5-two": (
+        "SetFit/sst5", "default/train/0000.parquet",
+        {"text": list("abcde"), "label": [0, 1, 2, 3, 4]}, {"text": list("abde"), "label": [0, 0, 1, 1]},
     ),
     "imdb": (
         "stanfordnlp/imdb", "plain_text/train-00000-of-00001.parquet",
