@@ -24,7 +24,10 @@ MODULES = {
     "output": ("attention.output.dense", "o_proj", "out_lin", "out_proj"),
 }
 
-_FACTOR = re.compile(r"(?P<layer>.*\.(?P<index>\d+)\.(?P<name>.+))\.lora_(?P<factor>[AB])(\.[^.]+)?\.weight")
+# Starts that take a part of the pre-trained weight into the factors: B @ A is then not what was learned.
+NOT_FROM_ZERO = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+_FACTOR = re.compile(r"(?P<layer>.*\.\d+\.(?P<name>.+))\.lora_(?P<factor>[AB])(\.[^.]+)?\.weight")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,16 @@ class Adapter:
     provenance: dict[str, Any] = field(default_factory=dict)
     name: str = "adapter"
 
+    def __post_init__(self) -> None:
+        start = str(self.config.get("init_lora_weights", "")).lower()
+        if start.startswith(NOT_FROM_ZERO):
+            raise ValueError(
+                f"{self.name} started from factors of the pre-trained weights (init_lora_weights={start!r}), so B @ A "
+                "is not its update: convert it to plain LoRA with PEFT's path_initial_model_for_weight_conversion"
+            )
+        if self.config.get("use_dora"):
+            raise ValueError(f"{self.name} is a DoRA adapter, whose update is not B @ A; RepMatch compares plain LoRA")
+
     @classmethod
     def load(cls, folder: str | Path) -> Adapter:
         """Read a folder that PEFT or this library saved.
@@ -57,7 +70,7 @@ class Adapter:
         FileNotFoundError
             If the folder, its safetensors or its configuration is missing.
         ValueError
-            If a file is damaged, or the adapter is not LoRA.
+            If a file is damaged, or the adapter is not plain LoRA.
         """
         folder = Path(folder)
         for file in (WEIGHTS, CONFIG):
@@ -73,7 +86,7 @@ class Adapter:
             config = json.loads((folder / CONFIG).read_text())
             provenance_file = folder / PROVENANCE
             provenance = json.loads(provenance_file.read_text()) if provenance_file.is_file() else {}
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{folder} holds a damaged JSON file ({error}); copy the adapter again") from error
         if not isinstance(config, dict) or not isinstance(provenance, dict):
             raise ValueError(f"{folder / CONFIG} is not an adapter's configuration; copy the adapter again")
@@ -91,23 +104,40 @@ class Adapter:
         return cls(tensors, model.peft_config[name].to_dict(), name=name)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the folder in PEFT's own format, with the provenance beside it."""
+        """Write the folder in PEFT's own format, with the provenance beside it.
+
+        A folder that holds an adapter already has none while it is written anew, so that no stop mixes two.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        for file in (WEIGHTS, CONFIG, PROVENANCE):
+            (folder / file).unlink(missing_ok=True)
+        config = {k: sorted(v) if isinstance(v, set) else v for k, v in self.config.items()}
+        (folder / PROVENANCE).write_text(json.dumps(self.provenance, indent=1, sort_keys=True) + "\n")
+        (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True, default=str) + "\n")
+        unfinished = folder / f".{WEIGHTS}"
         try:
-            save_file({k: v.contiguous() for k, v in self.tensors.items()}, folder / WEIGHTS, {"format": "pt"})
+            save_file({k: v.contiguous() for k, v in self.tensors.items()}, unfinished, {"format": "pt"})
         except SafetensorError as error:
             full = "os error 28" in str(error)
             raise OSError(errno.ENOSPC if full else errno.EIO, f"{error}", str(folder / WEIGHTS)) from error
-        config = {k: sorted(v) if isinstance(v, set) else v for k, v in self.config.items()}
-        (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True, default=str) + "\n")
-        (folder / PROVENANCE).write_text(json.dumps(self.provenance, indent=1, sort_keys=True) + "\n")
+        unfinished.replace(folder / WEIGHTS)
         return folder
 
     @property
     def base_model(self) -> str | None:
         """The name or folder of the base model, as PEFT recorded it."""
         return self.config.get("base_model_name_or_path")
+
+    @property
+    def weights(self) -> str | None:
+        """SHA-256 of the weights that it was trained on, where it says."""
+        return (self.provenance.get("encoder") or {}).get("weights_sha256")
+
+    @property
+    def head_seed(self) -> int | None:
+        """Seed of the frozen head that it was trained under, where it says."""
+        return (self.provenance.get("training") or {}).get("head_seed")
 
     @property
     def modules(self) -> list[str]:
@@ -135,18 +165,28 @@ class Adapter:
         """
         suffixes = MODULES.get(module, (module,))
         found: dict[str, dict[str, Tensor]] = {}
-        order: dict[str, int] = {}
         for key, tensor in self.tensors.items():
             match = _FACTOR.fullmatch(key)
             if match and any(f".{match['name']}".endswith(f".{suffix}") for suffix in suffixes):
                 found.setdefault(match["layer"], {})[match["factor"]] = tensor
-                order[match["layer"]] = int(match["index"])
         if not found:
             raise ValueError(f"{self.name} adapts no {module!r} matrix; it adapts {', '.join(self.modules) or 'none'}")
-        layers = sorted(found, key=order.__getitem__)
+        layers = sorted(found, key=in_order)
         if incomplete := [layer for layer in layers if found[layer].keys() != {"A", "B"}]:
             raise ValueError(f"{self.name}: {incomplete[0]} lacks one of its two factors; save the adapter again")
         shapes = {layer: (tuple(found[layer]["A"].shape), tuple(found[layer]["B"].shape)) for layer in layers}
         if len(set(shapes.values())) > 1:
             raise ValueError(f"{self.name}: {module!r} differs in rank or width between layers: {shapes}")
         return layers, *(torch.stack([found[layer][factor] for layer in layers]) for factor in "AB")
+
+
+def in_order(name: str) -> list[tuple[int, str]]:
+    """A key that sorts names of layers by their numbers as numbers."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
+
+
+def place(layer: str) -> tuple[str, ...]:
+    """Where a matrix is in its encoder, whatever head the encoder was loaded under."""
+    parts = layer.split(".")
+    first = next(k for k, part in enumerate(parts) if part.isdigit())
+    return ("decoder" if "decoder" in parts[:first] else "", *parts[first:])

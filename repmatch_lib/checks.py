@@ -35,7 +35,7 @@ def encode_checked(tokenizer: PreTrainedTokenizerBase, data: Corpus, max_length:
 
 def check_base(target: Adapter, model: Encoder | PeftModel, name: str) -> None:
     """By the hash of the weights where both are known, else by the base models' names."""
-    weights = target.provenance.get("encoder", {}).get("weights_sha256")
+    weights = target.weights
     hashed = isinstance(model, Encoder) and weights
     if (weights != model.sha256) if hashed else (target.base_model and name and target.base_model != name):
         raise ValueError(
@@ -46,9 +46,9 @@ def check_base(target: Adapter, model: Encoder | PeftModel, name: str) -> None:
 
 
 def check_head(model: PeftModel, data: Corpus) -> None:
-    """Whether the head has an output for every class."""
+    """Whether the head has an output for every class, and one for a score."""
     there = model.get_base_model().config.num_labels
-    if data.task.kind != "span" and there < data.task.outputs:
+    if {"classification": there < data.task.outputs, "regression": there != 1, "span": False}[data.task.kind]:
         raise ValueError(
             f"the model's head has {there} outputs, the task {data.task.outputs}: give a model with num_labels="
             f"{data.task.outputs}"
@@ -71,13 +71,6 @@ def check_dropout(model: nn.Module, wanted: bool) -> None:
         )
 
 
-def check_length(model: PeftModel, max_length: int) -> None:
-    """Whether the model reads sequences so long."""
-    positions = getattr(model.get_base_model().config, "max_position_embeddings", None) or max_length
-    if max_length > positions:
-        raise ValueError(f"max_length {max_length} is above what the model reads: give at most {positions}")
-
-
 def find_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a model, by the model's name."""
     from transformers import AutoTokenizer
@@ -94,7 +87,7 @@ def model_digest(model: nn.Module) -> str:
     """SHA-256 of all parameters and buffers."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
-        digest.update(name.encode() + tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(name.encode() + tensor.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from repmatch_lib.tasks import Task
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+PLOTS = (".png", ".svg", ".pdf")
 console, errors = Console(), Console(stderr=True)
 
 
@@ -34,6 +35,7 @@ def compare(
     """RepMatch of two adapters: a score a layer, their mean, and chance. No base model is loaded."""
     from repmatch_lib.comparison import repmatch
 
+    _check_plot(plot)
     _show(repmatch(a, b, module=module, side=side, same_base=same_base), plot)
 
 
@@ -58,6 +60,7 @@ def data(
     """RepMatch of two data sets: an adapter is trained on each, and the two are compared."""
     from repmatch_lib.pairs import train_pair
 
+    _check_plot(plot)
     tasks = [_task(name, _of(text, k, "--text"), _of(label, k, "--label")) for k, name in enumerate((first, second))]
     found = train_pair(
         *tasks, encoder, rows=rows, source=source, same_labels=same_labels, folder=out, rank=rank, lr=lr,
@@ -69,7 +72,9 @@ def data(
 
 
 def _show(found: Comparison, plot: Path | None) -> None:
-    table = Table(title=" | ".join(found.names), caption=f"{found.module}, {found.side} side, width {found.width}")
+    table = Table(
+        title=_escape(" | ".join(found.names)), caption=f"{found.module}, {found.side} side, width {found.width}"
+    )
     for heading in ("layer", "RepMatch", "phi(1, 1)"):
         table.add_column(heading, justify="right")
     for row in found.to_pandas().itertuples():
@@ -78,6 +83,10 @@ def _show(found: Comparison, plot: Path | None) -> None:
     table.add_row("mean", f"[bold]{found.score:.3f}[/]", f"{float(found.grid[:, 0, 0].mean()):.3f}")
     table.add_row("chance", f"{found.chance:.3f}", f"{1 / found.width:.3f}")
     console.print(table)
+    if found.same_head is False:
+        console.print(
+            "The two were trained under different heads (head_seed): the score is at chance whatever the data."
+        )
     if plot:
         found.plot(plot)
         console.print(f"Heat maps: {plot}", soft_wrap=True)
@@ -168,7 +177,9 @@ def score(
     if threads:
         torch.set_num_threads(threads)
     adapter = rm.Adapter.load(target)
-    name = encoder or adapter.provenance.get("encoder", {}).get("name") or adapter.base_model
+    name = encoder or (adapter.provenance.get("encoder") or {}).get("name") or adapter.base_model
+    if not name:
+        raise ValueError(f"{target} does not name its base model: say which with --encoder")
     data = rm.load(_task(task, text, label), split=split, source=source, rows=rows, seed=sample_seed)
     scores = rm.score_instances(
         rm.encoder(name), data, adapter, steps, lr, side, tuple(module or ("value",)), out=out, shard=_part(shard),
@@ -218,6 +229,14 @@ def _task(name: str, text: str, label: str) -> Task:
     from repmatch_lib.tasks import TASKS, Task, task
 
     return task(name) if name in TASKS or not Path(name).suffix else Task.from_file(name, text, label)
+
+
+def _check_plot(plot: Path | None) -> None:
+    """Before anything is trained, not after."""
+    if plot and plot.suffix.lower() not in PLOTS:
+        raise ValueError(f"--plot {plot}: give a file that ends in {', '.join(PLOTS)}")
+    if plot and not plot.absolute().parent.is_dir():
+        raise ValueError(f"--plot {plot}: there is no folder {plot.parent}; make it first")
 
 
 def _of(columns: Sequence[str], k: int, option: str) -> str:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from repmatch_lib.batching import encode, within_memory
 from repmatch_lib.corpora import Corpus
 from repmatch_lib.encoders import Encoder
-from repmatch_lib.models import frozen_model
+from repmatch_lib.models import check_length, frozen_model
 from repmatch_lib.training import Precision, resolve_device, resolve_precision
 
 Pooling = Literal["cls", "mean"]
@@ -80,9 +80,7 @@ def vectors(
     precision = resolve_precision(precision, device)
     # The head goes: this loader, unlike a bare AutoModel, refuses a checkpoint that lacks the encoder's weights.
     model = frozen_model(encoder, "regression", 1).base_model.to(device).eval()
-    positions = getattr(model.config, "max_position_embeddings", None) or max_length
-    if max_length > positions:
-        raise ValueError(f"max_length {max_length} is above what {encoder.name} reads: give at most {positions}")
+    check_length(model, max_length, encoder.name)
     encoded = encode(tokenizer, data, max_length)
 
     def compute(rows: np.ndarray) -> Tensor:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from torch import Tensor
 
-from repmatch_lib.adapters import Adapter
+from repmatch_lib.adapters import Adapter, place
 from repmatch_lib.subspaces import Side, chance_scores, grassmann_similarity, lora_basis, repmatch_score
 
 if TYPE_CHECKING:
@@ -29,22 +29,37 @@ class Comparison:
         RepMatch of each layer: its grid's largest entry.
     grid : Tensor, shape (L, r, r')
         ``grid[l, i - 1, j - 1]`` is phi(i, j) in layer l.
-    chance : float
-        Expected score of unrelated subspaces of these ranks and this width; phi(1, 1) alone expects 1 / width.
-    chance_95 : float
-        95 % of unrelated subspaces score below this.
+    same_head : bool or None
+        Whether both were trained under one frozen head; None where an adapter does not say. Under two heads the score
+        is at chance whatever the data.
     """
 
     score: float
     layers: Tensor
     grid: Tensor
-    chance: float
-    chance_95: float
     width: int
     names: tuple[str, str]
     layer_names: tuple[str, ...]
     module: str
     side: Side
+    same_head: bool | None = None
+
+    @cached_property
+    def _unrelated(self) -> Tensor:
+        # Wide matrices of high rank take longer to draw; means over their many layers need fewer draws.
+        layers, rank, other = self.grid.shape
+        draws = min(2000, max(200, 2**33 // (layers * self.width * other**2)))
+        return chance_scores(self.width, rank, other, layers, draws)
+
+    @property
+    def chance(self) -> float:
+        """Expected score of unrelated subspaces of these ranks and this width; phi(1, 1) alone expects 1 / width."""
+        return float(self._unrelated.mean())
+
+    @property
+    def chance_95(self) -> float:
+        """95 % of unrelated subspaces score below this."""
+        return float(self._unrelated.quantile(0.95))
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a layer: ``layer``, ``score``, ``phi_11``."""
@@ -97,18 +112,16 @@ def repmatch(
     U, V = trained_basis(a, A1, B1, side), trained_basis(b, A2, B2, side)
     grid = grassmann_similarity(U, V)
     scores = repmatch_score(grid)
-    null = chance_scores(U.shape[-2], U.shape[-1], V.shape[-1], len(scores))
     return Comparison(
         score=float(scores.mean()),
         layers=scores,
         grid=grid,
-        chance=float(null.mean()),
-        chance_95=float(null.quantile(0.95)),
         width=U.shape[-2],
         names=(a.name, b.name),
         layer_names=tuple(layers),
         module=module,
         side=side,
+        same_head=None if None in (a.head_seed, b.head_seed) else a.head_seed == b.head_seed,
     )
 
 
@@ -125,7 +138,7 @@ def require_comparable(a: Adapter, b: Adapter, module: str = "value", same_base:
             f"{a.name} adapts {a.base_model!r} but {b.name} adapts {b.base_model!r}; subspaces of different models "
             "cannot be compared. If these are two copies of one model, say so with same_base=True (--same-base)"
         )
-    weights = [adapter.provenance.get("encoder", {}).get("weights_sha256") for adapter in (a, b)]
+    weights = [adapter.weights for adapter in (a, b)]
     if all(weights) and weights[0] != weights[1] and not same_base:
         raise ValueError(
             f"{a.name} and {b.name} were trained on different weights of {a.base_model!r} (SHA-256 {weights[0][:12]}… "
@@ -135,7 +148,7 @@ def require_comparable(a: Adapter, b: Adapter, module: str = "value", same_base:
     if len(layers) != len(others):
         raise ValueError(f"{a.name} has {len(layers)} adapted layers, {b.name} has {len(others)}: different models")
     for one, other in zip(layers, others, strict=True):
-        if layer_number(one) != layer_number(other):
+        if place(one) != place(other):
             raise ValueError(f"different layers are adapted: {a.name} has {one} where {b.name} has {other}")
     if (A1.shape[-1], B1.shape[-2]) != (A2.shape[-1], B2.shape[-2]):
         raise ValueError(
@@ -161,11 +174,6 @@ def trained_basis(adapter: Adapter, A: Tensor, B: Tensor, side: Side) -> Tensor:
             f"{adapter.name} holds no update in layer {untrained[0]}: B is zero, as before training. Train it first"
         )
     return basis
-
-
-def layer_number(layer: str) -> str:
-    """A layer's number; what stands around it depends on the head that the encoder was loaded under."""
-    return re.findall(r"\.(\d+)\.", layer)[-1]
 
 
 def as_adapter(source: Adapter | str | Path | Any) -> Adapter:

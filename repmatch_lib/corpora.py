@@ -100,16 +100,16 @@ def load(
 @lru_cache(maxsize=8)
 def _read(file: Path, written: int, task: Task, hub: bool) -> pa.Table:
     """A file's checked rows; kept, since a chapter asks for samples of the same few files a hundred times."""
-    table = read_table(file)
+    table = read_table(file, texts=task.text)
     table = table.append_column(ROW, pa.array(range(len(table))))
     return _check(_of_classes(_from_hub(table, task) if hub else table, task), task, file)
 
 
 def _locate(task: Task, split: str, source: SourceName) -> tuple[Path, str]:
-    if task.file:
-        return task.file, "file"
     if source not in ("mini", "local", "hub", "auto"):
         raise ValueError(f"unknown source {source!r}: give 'mini', 'local', 'hub' or 'auto'")
+    if task.file:
+        return task.file, "file"
     if source == "mini":
         return _existing(project_file("data/mini"), task, split), "mini"
     name = task.splits.get(split, split)
@@ -165,7 +165,7 @@ def _check(table: pa.Table, task: Task, file: Path) -> pa.Table:
     require(table.drop_columns(ROW), [*task.text, task.label, *span], file)
     columns: dict[str, Any] = {"id": table[ROW]}
     for name, column in zip(("text", "text_pair"), task.text, strict=False):
-        texts = table[column].cast(pa.string())
+        texts = _as_text(table, column, file)
         bad = pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0), True)
         if pc.any(bad).as_py():
             row = table[ROW][pc.index(bad, True).as_py()].as_py() + 1
@@ -179,29 +179,42 @@ def _check(table: pa.Table, task: Task, file: Path) -> pa.Table:
         columns["answer_start"] = pa.array([_first(v) for v in table["answer_start"].to_pylist()])
         _check_spans(table, columns, file)
     for name in table.column_names:
-        if name not in (*task.text, task.label, "answer_start", "answers", ROW):
+        if name not in (*task.text, "text_pair", task.label, "answer_start", "answers", ROW):
             columns.setdefault(name, table[name])
     result = pa.table(columns)
     _check_classes(result, task, file)
     return result
 
 
+def _as_text(table: pa.Table, column: str, file: Path) -> pa.ChunkedArray:
+    try:
+        return table[column].cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(
+            f"{file}: column {column!r} must hold texts, but holds {table[column].type}: name another column, or write "
+            "one text a row"
+        ) from error
+
+
 def _class_numbers(table: pa.Table, task: Task, file: Path) -> list[int]:
     """Class numbers from names or numbers, whichever the file holds; or from scores, by the task's cut."""
-    if task.cut is not None:
-        return [int(score > task.cut) for score in _scores(table, task, file)]
     row_of = {label: k for k, label in enumerate(task.labels)}
     names = task.file_labels or task.labels
+    if task.cut is not None:
+        return [row_of[names[score > task.cut]] for score in _scores(table, task, file)]
     # In a file whose labels are text, a stray number is an unknown label and not a class number.
     numbered = task.file is None or names == tuple(map(str, range(len(names))))
     result = []
     for row, value in _numbered(table, table[task.label].to_pylist()):
-        if value is None or not str(value).strip():
+        if value is None or value != value or not str(value).strip():
             raise ValueError(f"{file}, row {row}: the label is missing; fill it in or drop the row")
         if str(value) in row_of:
             result.append(row_of[str(value)])
         elif not (numbered and isinstance(value, int)):
-            raise ValueError(f"{file}, row {row}: unknown label {value!r}; the task has {', '.join(names)}")
+            raise ValueError(
+                f"{file}, row {row}: unknown label {value!r}; the task has {', '.join(names)}. Correct the file, "
+                "or give labels= as the file spells them"
+            )
         elif not 0 <= value < len(names):
             raise ValueError(
                 f"{file}, row {row}: label {value} is outside the head of {len(names)} rows, "

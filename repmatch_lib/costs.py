@@ -25,8 +25,15 @@ def instance_flops(config: Any, tokens: int, one_row: bool = True) -> int:
     -------
     int
         A multiplication and an addition count as two.
+
+    Raises
+    ------
+    ValueError
+        If the encoder has fewer than two layers.
     """
     width, layers, T = config.hidden_size, config.num_hidden_layers, tokens
+    if layers < 2:
+        raise ValueError(f"the encoder has {layers} layer: what is counted holds for two and more")
     inner = width // config.num_attention_heads * config.num_attention_heads
     shared = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     keys = inner * shared // config.num_attention_heads

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from repmatch_lib.adapters import Adapter
 from repmatch_lib.batching import encode
+from repmatch_lib.checks import check_base
 from repmatch_lib.corpora import Corpus
 from repmatch_lib.encoders import Encoder
 from repmatch_lib.evaluation import Forward
@@ -36,10 +37,13 @@ def el2n(encoder: Encoder, data: Corpus, adapter: Adapter) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the task has no classes.
+        If the task has no classes, or the adapter is of another encoder or does not say how it was trained.
     """
     from peft import set_peft_model_state_dict
 
+    if "training" not in adapter.provenance:
+        raise ValueError(f"{adapter.name} does not say how it was trained: give an adapter from train_adapter")
+    check_base(adapter, encoder, encoder.base_model)
     if data.task.kind != "classification":
         raise ValueError(f"{data.task.name} has no classes, and EL2N is of their probabilities: take another rule")
     trained, device = adapter.provenance["training"], resolve_device("auto")

@@ -7,14 +7,15 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from repmatch_lib import store as stores
-from repmatch_lib.corpora import load
+from repmatch_lib.corpora import Corpus, load
 from repmatch_lib.encoders import encoder
 from repmatch_lib.requests import Request
-from repmatch_lib.runs import Count, Seed, one_thread
+from repmatch_lib.runs import Count, Seed, one_thread, resolve
 from repmatch_lib.selection import Ranking, Selection
 
 CODE = ("batching", "evaluation", "models", "training", "tuning")
@@ -37,7 +38,8 @@ class FineTuning(Request):
     rank : int
         LoRA's.
     evaluated : int, optional
-        Rows of the development set, drawn once; all if not given.
+        Rows of the development set, drawn once; all if not given. A task of one file is evaluated on its rows that
+        are neither in the pool nor trained on by the target.
     """
 
     selection: Selection
@@ -55,6 +57,28 @@ class FineTuning(Request):
         """Requests that come first."""
         return self.selection.needs
 
+    def development(self) -> Corpus:
+        """The rows that the fine-tuned model is evaluated on.
+
+        Raises
+        ------
+        ValueError
+            If pool and target leave none of a task's only file.
+        """
+        pool, run = self.selection.pool(), self.selection.ranking.target
+        if not pool.task.one_file:
+            return load(pool.task, "validation", run.source, self.evaluated)
+        whole = load(pool.task, source=run.source)
+        known = {*pool.table["id"].to_pylist(), *resolve(run)[1].table["id"].to_pylist()}
+        free = [row for row, number in enumerate(whole.table["id"].to_pylist()) if number not in known]
+        if len(free) < (self.evaluated or 1):
+            raise ValueError(
+                f"{pool.title} is one file of {len(whole)} rows, and the pool and the target's training leave "
+                f"{len(free)} of them to evaluate on: lower rows, pool or evaluated"
+            )
+        drawn = np.random.default_rng(0).permutation(free)
+        return whole.take(drawn[: self.evaluated])
+
     def make(self, store: stores.Store | None = None, progress: bool = True) -> Outcome:
         """The outcome: read from the store, or computed and put there."""
         from repmatch_lib.training import resolve_device, resolve_precision
@@ -62,7 +86,7 @@ class FineTuning(Request):
 
         store, run = store or stores.Store(), self.selection.ranking.target
         data = self.selection.make(store, progress)
-        dev = load(data.task, "validation", run.source, self.evaluated)
+        dev = self.development()
         model = encoder(run.encoder)
         settings = {
             name: getattr(self, name) for name in ("method", "seed", "lr", "epochs", "batch_size", "max_length")
@@ -71,7 +95,8 @@ class FineTuning(Request):
         settings |= {"precision": resolve_precision("auto", resolve_device("auto"))}
         key = stores.key(
             code=stores.code_version(CODE), encoder=model.fingerprint, rows=data.fingerprint, dev=dev.fingerprint,
-            kind=data.task.kind, outputs=data.task.outputs, **settings,
+            answers=dev.table["answers"].to_pylist() if data.task.kind == "span" else None,
+            ids=data.table["id"].to_pylist(), kind=data.task.kind, outputs=data.task.outputs, **settings,
         )  # fmt: skip
 
         def write(folder: Path) -> None:

@@ -13,7 +13,7 @@ from repmatch_lib.adapters import Adapter
 from repmatch_lib.batching import encode
 from repmatch_lib.corpora import Corpus
 from repmatch_lib.encoders import Encoder
-from repmatch_lib.models import frozen_model, target_modules
+from repmatch_lib.models import LAYER, frozen_model, target_modules
 from repmatch_lib.training import fit, resolve_device
 
 
@@ -59,7 +59,8 @@ def full_adapter(
     model = frozen_model(encoder, data.task.kind, data.task.outputs, head_seed).to(device).train(dropout)
     model.base_model.requires_grad_(True)
     targets = target_modules(model, modules)
-    weights = {name: p for name, p in model.named_parameters() if name.endswith(tuple(f".{t}.weight" for t in targets))}
+    ends = tuple(f".{target}.weight" for target in targets)
+    weights = {name: p for name, p in model.named_parameters() if name.endswith(ends) and LAYER.search(name)}
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # dropout

@@ -31,7 +31,7 @@ BLOCK = 1024  # rows that are computed, written and, after a stop, lost together
 
 @dataclass(frozen=True)
 class Updates:
-    """Instances' own updates.
+    """Instances' own updates, on the CPU.
 
     Attributes
     ----------
@@ -155,7 +155,7 @@ def instance_updates(
     job = Job(model, data, Scoring(**settings), device, tokens, tokenizer)
     order = np.argsort(job.encoded.lengths, kind="stable")
     with job.ready(), _progress(data.title, len(order), progress) as bar:
-        rows, parts = zip(*job.updates(order, bar), strict=True)
+        rows, parts = zip(*((rows, _on_cpu(part)) for rows, part in job.updates(order, bar)), strict=True)
     back = np.argsort(np.concatenate(rows))
     losses = torch.cat([part[0] for part in parts])[back]
     A, B = (
@@ -167,6 +167,11 @@ def instance_updates(
     )
     provenance = job.provenance | {"measured": {"seconds": round(time.perf_counter() - started, 2)}}
     return Updates(data.table["id"].to_pylist(), losses, A, B, provenance)
+
+
+def _on_cpu(part: tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]) -> tuple[Any, ...]:
+    losses, *factors = part
+    return losses, *({module: x.cpu() for module, x in by_module.items()} for by_module in factors)
 
 
 def _progress(title: str, rows: int, show: bool) -> tqdm:

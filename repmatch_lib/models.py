@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-_LAYER = re.compile(r"\.\d+\.")  # in the name of a parameter that belongs to a layer of the encoder
+LAYER = re.compile(r"\.\d+\.")  # in the name of a parameter that belongs to a layer of the encoder
 
 HEADS = {
     "classification": "AutoModelForSequenceClassification",
@@ -30,7 +30,7 @@ HEADS = {
 
 
 def frozen_model(encoder: Encoder, kind: str, outputs: int, head_seed: int = 0) -> PreTrainedModel:
-    """An encoder under a new head, all of it frozen.
+    """An encoder under a new head, all of it frozen; a head that its checkpoint holds is left behind.
 
     Parameters
     ----------
@@ -48,14 +48,16 @@ def frozen_model(encoder: Encoder, kind: str, outputs: int, head_seed: int = 0) 
         If the weights are damaged.
     """
     model, new = _load(encoder, kind, outputs)
-    if any(_LAYER.search(name) for name in new):
+    if any(LAYER.search(name) for name in new):
         # A few classes name the encoder within them otherwise than its checkpoint does.
         model, new = _load(encoder, kind, outputs, {r"^model\.": f"{model.base_model_prefix}."})
-    if lacking := sorted(filter(_LAYER.search, new)):
+    if lacking := sorted(filter(LAYER.search, new)):
         raise ValueError(
             f"{encoder.folder} does not hold {lacking[0]} and {len(lacking) - 1} more: another architecture"
         )
-    draw_head(model, new, head_seed)
+    body = {id(parameter) for parameter in model.base_model.parameters()}
+    draw_head(model, new | {name for name, p in model.named_parameters() if id(p) not in body}, head_seed)
+    model.config.problem_type = None  # it would choose the loss; the task does
     if model.config.pad_token_id is None:
         model.config.pad_token_id = encoder.tokenizer().pad_token_id
     return model.requires_grad_(False)
@@ -110,8 +112,13 @@ def lora_model(model: PreTrainedModel, rank: int, modules: Sequence[str] = ("val
 
     if not 0 < rank <= model.config.hidden_size:
         raise ValueError(f"rank {rank} does not fit this encoder: give 1 to {model.config.hidden_size}, its width")
+    targets = target_modules(model, modules)
+    ends = tuple(f".{target}" for target in targets)
+    outside = [n for n, _ in model.named_modules() if f".{n}".endswith(ends) and not LAYER.search(n)]
     # No task_type: with one, PEFT would wrap the head in modules_to_save and train it.
-    config = LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=target_modules(model, modules))
+    config = LoraConfig(
+        r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=targets, exclude_modules=outside or None
+    )
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         torch.manual_seed(seed)
@@ -122,23 +129,46 @@ def lora_model(model: PreTrainedModel, rank: int, modules: Sequence[str] = ("val
 
 
 def target_modules(model: nn.Module, modules: Sequence[str]) -> list[str]:
-    """The model's own suffixes of the asked attention matrices, for PEFT's ``target_modules``.
+    """The model's own suffixes of the asked matrices of its layers, for PEFT's ``target_modules``.
 
     Raises
     ------
     ValueError
         If the model has no such matrix; the message lists its linear layers.
     """
-    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    names = [name for name in linear if LAYER.search(name)]
+    if not modules:
+        raise ValueError("modules is empty: give at least one attention matrix, such as ('value',)")
     targets = []
     for module in modules:
         suffixes = MODULES.get(module, (module,))
         found = [s for s in suffixes if any(n == s or n.endswith("." + s) for n in names)]
         if not found:
-            there = sorted({n.split(".", 3)[-1] if n.count(".") > 3 else n for n in names})
+            there = sorted({n.split(".", 3)[-1] if n.count(".") > 3 else n for n in linear})
             raise ValueError(f"the model has no {module!r} matrix ({' or '.join(suffixes)}); it has {', '.join(there)}")
         targets += found
     return targets
+
+
+def check_length(model: nn.Module, max_length: int, name: str = "the model") -> None:
+    """Whether a model reads sequences so long.
+
+    Raises
+    ------
+    ValueError
+        If not; the message has the longest.
+    """
+    if max_length > (longest := longest_text(model) or max_length):
+        raise ValueError(f"max_length {max_length} is above what {name} reads: give at most {longest}")
+
+
+def longest_text(model: nn.Module) -> int | None:
+    """Tokens that a model has positions for, or None where it does not say."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return module.num_embeddings - module.padding_idx - 1  # RoBERTa counts positions from its padding on
+    return getattr(model.config, "max_position_embeddings", None)
 
 
 def draw_head(model: nn.Module, names: set[str], seed: int) -> None:

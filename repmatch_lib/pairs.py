@@ -70,13 +70,11 @@ def train_pair(
         tasks = with_shared_labels(*tasks)
     data = [load(task, source=source, rows=rows) for task in tasks]
     encoder = encoder if isinstance(encoder, Encoder) else find_encoder(encoder)
-    adapters = [
-        train_adapter(encoder, corpus, seed=seed, lr=lr, epochs=epochs, **settings)
-        for corpus, seed in zip(data, seeds, strict=True)
-    ]
-    if folder is not None:
-        for adapter, name in zip(adapters, ("first", "second"), strict=True):
-            adapter.save(Path(folder) / name)
+    adapters = []
+    for corpus, seed, name in zip(data, seeds, ("first", "second"), strict=True):
+        adapters.append(train_adapter(encoder, corpus, seed=seed, lr=lr, epochs=epochs, **settings))
+        if folder is not None:
+            adapters[-1].save(Path(folder) / name)
     return repmatch(*adapters)
 
 

@@ -87,6 +87,8 @@ def keep(build: str | Path, names: list[str]) -> None:
     from repmatch_lib.figures import matrix
 
     built = records(build)
+    if lacking := sorted({*names, "dataset_heatmaps"} - built.keys()):
+        raise ValueError(f"{build} has no record of {lacking[0]}; it has {', '.join(sorted(built)) or 'none'}")
     for name in names:
         built[name].save(project_file("data/recorded") / f"{name}.json")
     scores = built["dataset_heatmaps"].estimates

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,15 +13,21 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
-READERS = {
-    ".csv": partial(
-        pyarrow.csv.read_csv,
+
+def _read_csv(path: Path, texts: Sequence[str]) -> pa.Table:
+    return pyarrow.csv.read_csv(
+        path,
         read_options=pyarrow.csv.ReadOptions(use_threads=False),  # with threads, an error does not name its row
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-    ),
-    ".jsonl": pyarrow.json.read_json,
-    ".json": pyarrow.json.read_json,
-    ".parquet": pq.read_table,
+        convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(texts, pa.string())),
+    )
+
+
+READERS = {
+    ".csv": _read_csv,
+    ".jsonl": lambda path, _: pyarrow.json.read_json(path),
+    ".json": lambda path, _: pyarrow.json.read_json(path),
+    ".parquet": lambda path, _: pq.read_table(path),
 }
 ONE_OBJECT = 'every line must be one JSON object, such as {"text": "…", "label": "…"}'
 MENDS = {
@@ -35,15 +41,21 @@ MENDS = {
 RAGGED = re.compile(r"CSV parse error: Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", re.DOTALL)
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Path, texts: Sequence[str] = ()) -> pa.Table:
     """Read a CSV, JSONL or Parquet file.
+
+    Parameters
+    ----------
+    path : Path
+    texts : sequence of str
+        Columns of a CSV file that are text, whatever they look like: 007 is not 7.
 
     Raises
     ------
     FileNotFoundError, ValueError
         If it is missing, of another format, not in UTF-8, damaged or empty.
     """
-    kind = path.suffix
+    kind = path.suffix.lower()
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; check its name, and the folder that you are in")
     if kind not in READERS:
@@ -53,7 +65,7 @@ def read_table(path: Path) -> pa.Table:
     if kind != ".parquet":
         _check_encoding(path)
     try:
-        table = READERS[kind](path)
+        table = READERS[kind](path, texts)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} cannot be read as {kind[1:]}: {_plain(error)}; {MENDS[kind]}") from error
     names = table.column_names
@@ -84,8 +96,14 @@ def require(table: pa.Table, columns: list[str], file: Path) -> None:
 
 def classes(table: pa.Table, label: str) -> tuple[str, ...]:
     """The classes of a label column, sorted; blank labels are not among them."""
-    values = pc.unique(table[label].drop_null()).to_pylist()
-    return tuple(str(v) for v in sorted(values) if str(v).strip())
+    try:
+        values = pc.unique(table[label].drop_null()).to_pylist()
+    except pa.ArrowNotImplementedError as error:
+        raise ValueError(
+            f"column {label!r} must hold labels, but holds {table[label].type}: name another column, or write one name "
+            "or number a row"
+        ) from error
+    return tuple(str(v) for v in sorted(v for v in values if v == v) if str(v).strip())
 
 
 def _plain(error: pa.ArrowInvalid) -> str:

@@ -59,6 +59,8 @@ def parse(text: str) -> Request:
         settings = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{text!r} is not JSON ({error})") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f'{text!r} is not a JSON object: write {{"task": "sst2"}}, for example')
     module, name = next((where for field, where in KINDS.items() if field in settings), ADAPTER)
     return getattr(import_module(f"repmatch_lib.{module}"), name)(**settings)
 

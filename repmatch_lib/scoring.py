@@ -17,23 +17,22 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from repmatch_lib.adapters import MODULES, Adapter
+from repmatch_lib.adapters import MODULES, Adapter, in_order, place
 from repmatch_lib.batching import within_memory
 from repmatch_lib.checks import (
     check_base,
     check_dropout,
     check_head,
-    check_length,
     encode_checked,
     find_tokenizer,
     model_digest,
     target_digest,
     token_digest,
 )
-from repmatch_lib.comparison import layer_number, trained_basis
+from repmatch_lib.comparison import trained_basis
 from repmatch_lib.corpora import Corpus
 from repmatch_lib.encoders import Encoder
-from repmatch_lib.models import frozen_model, lora_model
+from repmatch_lib.models import check_length, frozen_model, lora_model
 from repmatch_lib.store import code_version, key, provenance
 from repmatch_lib.subspaces import Side, grassmann_similarity, repmatch_score, thin_basis
 from repmatch_lib.training import resolve_device, resolve_precision
@@ -64,13 +63,15 @@ class Scoring:
     modules : tuple of str
         Attention matrices to adapt and compare; of a ready PEFT model, those to compare.
     rank, seed : int
-        LoRA's, where an encoder is given; the rank is the target's if not given.
+        LoRA's, where an encoder is given; the rank is the target's if not given. On the right side, a seed equal to
+        that of the target's start gives both the same ``A``, and scores near 1.
     head_seed : int, optional
         Of the frozen head, where an encoder is given: the target's own if not given.
     max_length : int
         Longest sequence in tokens.
     dropout : bool
-        Train with the encoder's dropout. Off at the instance level: it drowns what one step learns.
+        Train with the encoder's dropout. Off at the instance level: it drowns what one step learns. What is dropped
+        also depends on ``tokens``, the padded tokens in one pass.
     precision : {"auto", "float32", "bf16"}
         As for `train_adapter`.
     """
@@ -166,6 +167,8 @@ class Job:
             "tokens": token_digest(self.encoded), "outputs": data.task.outputs,
             "scale": [matrix.scale for matrix in self.engine.matrices], **asdict(scoring),
         }  # fmt: skip
+        if scoring.dropout:  # what is dropped depends on what is passed together
+            made_of["tokens_a_pass"] = self.tokens
         self.made_of = json.loads(json.dumps(made_of))  # as it will be read again
 
     @contextmanager
@@ -216,7 +219,8 @@ class Job:
 
     def _places(self, module: str) -> list[int]:
         ends = tuple(f".{end}" for end in MODULES.get(module, (module,)))
-        places = [k for k, matrix in enumerate(self.engine.matrices) if f".{matrix.name}".endswith(ends)]
+        names = {k: f".{matrix.name}" for k, matrix in enumerate(self.engine.matrices)}
+        places = sorted((k for k, name in names.items() if name.endswith(ends)), key=lambda k: in_order(names[k]))
         if not places:
             there = sorted({matrix.name.rpartition(".")[2] for matrix in self.engine.matrices})
             raise ValueError(f"the model has no LoRA on {module!r}; it has it on {', '.join(there)}")
@@ -225,15 +229,15 @@ class Job:
     def _basis(self, target: Adapter, module: str) -> Tensor:
         layers, A, B = target.factors(module)
         places = self.places[module]
-        mine = [layer_number(f".{self.engine.matrices[p].name}.") for p in places]
-        if mine != [layer_number(layer + ".") for layer in layers]:
+        mine = [place(self.engine.matrices[p].name) for p in places]
+        if mine != [place(layer) for layer in layers]:
             raise ValueError(
                 f"the target {target.name} adapts {module!r} in {len(layers)} layers, the model in {len(mine)}, or in "
                 "others: adapt the same layers"
             )
         basis = trained_basis(target, A, B, self.scoring.side).to(self.engine.device)
-        linear = self.engine.matrices[places[0]].linear.weight
-        width = linear.shape[0 if self.scoring.side == "left" else 1]
+        linear = self.engine.matrices[places[0]].linear
+        width = linear.out_features if self.scoring.side == "left" else linear.in_features
         if basis.shape[-2] != width:
             raise ValueError(
                 f"the target {target.name} is {basis.shape[-2]} wide, the model's {module!r} {width}: another encoder"

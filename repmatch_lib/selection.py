@@ -52,7 +52,7 @@ class Ranking(Request):
     steps, lr, rank : int, float, int
         Of each instance's own training; see `Scoring`. The rank is the target's if not given.
     seed : int
-        Of the instances' LoRA start. One equal to the target's would give both the same start, and higher scores.
+        Of the instances' LoRA start, other than the target's: with one start the right sides would be the same.
     """
 
     target: Run
@@ -206,9 +206,13 @@ class Selection:
     def _scores(self) -> Ranking:
         return self.ranking.ranking if isinstance(self.ranking, Deduplicated) else self.ranking
 
+    def pool(self) -> Corpus:
+        """The instances that are ranked, those that SemDeDup drops among them."""
+        return self._scores.pool()
+
     def make(self, store: stores.Store | None = None, progress: bool = True) -> Corpus:
         """The chosen instances, in the order of choice."""
-        pool = self._scores.pool()
+        pool = self.pool()
         table = pool.table.to_pandas()
         table["words"] = sum(table[c].str.split().str.len() for c in ("text", "text_pair") if c in table)
         if self._scores in self.needs:
@@ -237,15 +241,20 @@ def select(
     Raises
     ------
     ValueError
-        If there are fewer than ``k`` instances, or the rule or balance is unknown.
+        If there are fewer than ``k`` instances, the rule or balance is unknown, or its column is missing.
     """
     if rule not in RULES or balance not in (None, "label", "top"):
         rules = ", ".join(RULES)
         raise ValueError(f"rule = {rule!r}, balance = {balance!r}: give one of {rules}; None, 'label' or 'top'")
     table = scores.to_pandas() if isinstance(scores, Scores) else scores.reset_index(drop=True)
-    if k > len(table):
-        raise ValueError(f"k = {k}, but the pool has {len(table)} instances: lower k, or enlarge the pool")
-    value = RULES[rule](table, np.random.default_rng(draw))
+    if not 0 < k <= len(table):
+        raise ValueError(
+            f"k = {k}, but the pool has {len(table)} instances: give 1 to {len(table)}, or enlarge the pool"
+        )
+    try:
+        value = RULES[rule](table, np.random.default_rng(draw))
+    except (AttributeError, KeyError) as error:
+        raise ValueError(f"rule {rule!r} looks at a column that the table lacks; it has {', '.join(table)}") from error
     if balance is None:
         return np.argsort(-value.to_numpy(), kind="stable")[:k]
     place = value.groupby(table.label).rank(method="first", ascending=False)  # within its class, from 1

@@ -81,7 +81,14 @@ def mean_over(values: Mapping[Hashable, float], unit: str = "run") -> Estimate:
     values : mapping
         One value a run.
     unit : str
+
+    Raises
+    ------
+    ValueError
+        If there is none.
     """
+    if not values:
+        raise ValueError(f"no {unit} to take a mean over")
     return jackknife(list(values), lambda kept: float(np.mean([values[one] for one in kept])), unit)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal["classification", "regression", "span"]
+METRICS = {"classification": "accuracy", "regression": "spearman", "span": "f1"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class Task:
     file: Path | None = None
 
     @property
+    def one_file(self) -> bool:
+        """Whether training and development rows come from one file."""
+        return bool(self.file) or self.splits.get("train", "train") == self.splits.get("validation", "validation")
+
+    @property
     def outputs(self) -> int:
         """Rows of the head."""
         return {"classification": len(self.labels), "regression": 1, "span": 2}[self.kind]
@@ -87,19 +93,22 @@ class Task:
         Raises
         ------
         ValueError
-            If the file is missing, its format unknown, or a column is not there.
+            If the file is missing, its format unknown, a column is not there, or ``kind`` or ``text`` is none of these.
         """
         from repmatch_lib.reading import classes, read_table, require
 
         path = Path(path)
         columns = (text,) if isinstance(text, str) else tuple(text)
-        table = read_table(path)
+        if kind not in METRICS or len(columns) > 2:
+            raise ValueError(
+                f"kind = {kind!r}, text = {columns}: give one of {', '.join(METRICS)}, and one or two columns"
+            )
+        table = read_table(path, columns)
         require(table, [*columns, label], path)
         if kind == "classification" and labels is None:
             labels = classes(table, label)
-        metric = {"classification": "accuracy", "regression": "spearman", "span": "f1"}[kind]
-        name = name or path.stem
-        return cls(name, name, kind, columns, label, tuple(labels or ()), metric=metric, file=path.resolve())
+        name, labels = name or path.stem, tuple(map(str, labels or ()))
+        return cls(name, name, kind, columns, label, labels, metric=METRICS[kind], file=path.resolve())
 
 
 GLUE = ("nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
@@ -188,7 +197,7 @@ def task(name: str | Path) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
-    if Path(name).suffix in (".csv", ".jsonl", ".parquet"):
+    if Path(name).suffix.lower() in (".csv", ".jsonl", ".parquet"):
         return Task.from_file(name)
     raise ValueError(
         f"unknown task {str(name)!r}: give one of {', '.join(TASKS)}, or a CSV, JSONL or Parquet file with the "

@@ -14,7 +14,7 @@ from repmatch_lib.adapters import Adapter
 from repmatch_lib.batching import Encoded, encode, shuffled_batches, within_budget
 from repmatch_lib.corpora import Corpus
 from repmatch_lib.encoders import Encoder
-from repmatch_lib.models import frozen_model, lora_model
+from repmatch_lib.models import check_length, frozen_model, lora_model
 
 Precision = Literal["auto", "float32", "bf16"]
 
@@ -82,8 +82,11 @@ def train_adapter(
     FloatingPointError
         If the loss is not finite.
     ValueError
-        If the model lacks an asked matrix, or the rank does not fit it.
+        If a number is too small, the model lacks an asked matrix, or the rank does not fit it.
     """
+    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("max_length", max_length, 8)):
+        if value < least:
+            raise ValueError(f"{name} = {value}: give {least} or more")
     device = resolve_device(device)
     precision = resolve_precision(precision, device)
     tokens = tokens or (65536 if device.startswith("cuda") else 2048)
@@ -92,9 +95,7 @@ def train_adapter(
     encoded = encode(encoder.tokenizer(), data, max_length)
     started = time.perf_counter()
     model = lora_model(frozen_model(encoder, data.task.kind, data.task.outputs, head_seed), rank, modules, start_seed)
-    positions = getattr(model.config, "max_position_embeddings", None) or max_length
-    if max_length > positions:
-        raise ValueError(f"max_length {max_length} is above what {encoder.name} reads: give at most {positions}")
+    check_length(model, max_length, encoder.name)
     model.to(device).train(dropout)
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # dropout

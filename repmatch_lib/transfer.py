@@ -60,7 +60,7 @@ class Transfer(Request):
             task = find_task(name)
             if task.kind != "classification":
                 raise ValueError(f"{name} has no classes for a linear head: give tasks with classes")
-            if task.file or task.splits.get("train", "train") == task.splits.get("validation", "validation"):
+            if task.one_file:
                 raise ValueError(f"{name} has one file for training and development: give tasks with two")
         return names
 

@@ -121,7 +121,7 @@ class InstanceModel:
             return losses, A, [self._first_step(gradient) for gradient in gradients]
         n = len(batch["input_ids"])
         A = [matrix.A.expand(n, -1, -1).clone().requires_grad_() for matrix in self.matrices]
-        B = [m.A.new_zeros(n, len(m.linear.weight), len(m.A)).requires_grad_() for m in self.matrices]
+        B = [m.A.new_zeros(n, m.linear.out_features, len(m.A)).requires_grad_() for m in self.matrices]
         optimizer = torch.optim.AdamW(
             [*A, *B], lr=self.optimizer.lr, weight_decay=self.optimizer.weight_decay, eps=self.optimizer.eps
         )

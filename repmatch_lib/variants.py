@@ -18,7 +18,7 @@ from repmatch_lib.batching import encode
 from repmatch_lib.corpora import Corpus, load
 from repmatch_lib.encoders import Encoder, parted
 from repmatch_lib.encoders import encoder as find
-from repmatch_lib.models import frozen_model
+from repmatch_lib.models import frozen_model, longest_text
 from repmatch_lib.runs import one_thread
 from repmatch_lib.tasks import task as find_task
 from repmatch_lib.training import fit, resolve_device, resolve_precision
@@ -135,15 +135,13 @@ def fine_tuned_encoder(
     device = resolve_device("auto")
     tokens = 65536 if device.startswith("cuda") else 2048
     model = frozen_model(encoder, data.task.kind, data.task.outputs, seed).requires_grad_(True).to(device).train()
-    positions = getattr(model.config, "max_position_embeddings", None) or max_length
-    encoded = encode(encoder.tokenizer(), data, min(max_length, positions))
+    encoded = encode(encoder.tokenizer(), data, min(max_length, longest_text(model) or max_length))
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # dropout
         fit(
             model, encoded, lr, epochs, batch_size, seed, tokens, resolve_precision(precision, device), False,
             data.title,
         )  # fmt: skip
-    model.config.problem_type = None  # set by the loss; the next head may be of another kind
     return _write(model.base_model.cpu(), encoder, folder)
 
 
@@ -169,12 +167,17 @@ def tuned_encoder(encoder: Encoder, adapter: Adapter, folder: str | Path) -> Enc
     """
     from peft import PeftModel
 
-    weights = adapter.provenance.get("encoder", {}).get("weights_sha256")
+    weights = adapter.weights
     if weights and weights != encoder.sha256:
         raise ValueError(f"{adapter.name} was trained on other weights than {encoder.name}'s: give its own encoder")
+    adapted = {key.partition(".lora_")[0].removeprefix("base_model.model.") for key in adapter.tensors}
+    # The head is frozen, and left behind; but some classes name the encoder within them by it.
+    heads = (frozen_model(encoder, kind, 2) for kind in ("classification", "span"))
+    base = next((model for model in heads if adapted <= {name for name, _ in model.named_modules()}), None)
+    if base is None:
+        raise ValueError(f"{adapter.name} adapts matrices that {encoder.name} does not have: give its own encoder")
     with tempfile.TemporaryDirectory() as saved:
-        # The kind of head does not matter: it is frozen, and left behind.
-        model = PeftModel.from_pretrained(frozen_model(encoder, "classification", 2), adapter.save(saved))
+        model = PeftModel.from_pretrained(base, adapter.save(saved))
     return _write(model.merge_and_unload().base_model, encoder, folder)
 
 
