@@ -57,7 +57,6 @@ def frozen_model(encoder: Encoder, kind: str, outputs: int, head_seed: int = 0) 
         )
     body = {id(parameter) for parameter in model.base_model.parameters()}
     draw_head(model, new | {name for name, p in model.named_parameters() if id(p) not in body}, head_seed)
-    model.config.problem_type = None  # it would choose the loss; the task does
     if model.config.pad_token_id is None:
         model.config.pad_token_id = encoder.tokenizer().pad_token_id
     return model.requires_grad_(False)
@@ -72,10 +71,12 @@ def _load(
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # the report of new weights: they are drawn on purpose
     transformers.logging.disable_progress_bar()
+    config = transformers.AutoConfig.from_pretrained(encoder.folder)
+    config.num_labels, config.problem_type = outputs, None  # a checkpoint's own type would choose the loss
     try:
         model, loaded = getattr(transformers, HEADS[kind]).from_pretrained(
             encoder.folder,
-            num_labels=outputs,
+            config=config,
             attn_implementation="eager",  # the fused kernel's backward pass is twice as slow on a CPU
             use_safetensors=True,
             ignore_mismatched_sizes=True,

@@ -94,14 +94,20 @@ def require(table: pa.Table, columns: list[str], file: Path) -> None:
             raise ValueError(f"{file} has no column {column!r}; it has {', '.join(map(repr, there))}: {mend}")
 
 
-def classes(table: pa.Table, label: str) -> tuple[str, ...]:
-    """The classes of a label column, sorted; blank labels are not among them."""
+def classes(table: pa.Table, label: str, file: Path) -> tuple[str, ...]:
+    """The classes of a label column, sorted; blank labels are not among them.
+
+    Raises
+    ------
+    ValueError
+        If the column holds neither names nor numbers.
+    """
     try:
         values = pc.unique(table[label].drop_null()).to_pylist()
     except pa.ArrowNotImplementedError as error:
         raise ValueError(
-            f"column {label!r} must hold labels, but holds {table[label].type}: name another column, or write one name "
-            "or number a row"
+            f"{file}: column {label!r} must hold labels, but holds {table[label].type}: name another column, or "
+            "write one name or number a row"
         ) from error
     return tuple(str(v) for v in sorted(v for v in values if v == v) if str(v).strip())
 

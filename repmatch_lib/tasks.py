@@ -106,7 +106,7 @@ class Task:
         table = read_table(path, columns)
         require(table, [*columns, label], path)
         if kind == "classification" and labels is None:
-            labels = classes(table, label)
+            labels = classes(table, label, path)
         name, labels = name or path.stem, tuple(map(str, labels or ()))
         return cls(name, name, kind, columns, label, labels, metric=METRICS[kind], file=path.resolve())
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import repmatch_lib as rm
 from repmatch_lib import cli
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+WEIGHTS, CONFIG, PROVENANCE = "adapter_model.safetensors", "adapter_config.json", "provenance.json"
 MATRICES = {
     "bert": {"query": "query", "key": "key", "value": "value", "output": "attention.output.dense"},
     "llama": {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "o_proj"},
@@ -107,6 +107,31 @@ def test_layers_in_the_model_s_order(tmp_path: Path) -> None:
     assert [int(re.search(r"layer\.(\d+)", name)[1]) for name in layers] == list(range(12))
 
 
+@pytest.mark.parametrize("kind", ["Bart", "T5"])
+def test_a_model_of_two_stacks_is_itself(kind: str, tmp_path: Path) -> None:
+    """Live, its layers come as they are built; saved, by their names."""
+    torch.manual_seed(0)
+    if kind == "T5":
+        config = transformers.T5Config(vocab_size=30, d_model=32, d_kv=8, num_heads=4, d_ff=40, num_layers=11)
+    else:
+        heads = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4)
+        config = transformers.BartConfig(vocab_size=30, d_model=32, encoder_layers=2, decoder_layers=2, **heads)
+    base = getattr(transformers, f"{kind}Model")(config)
+    model = get_peft_model(base, LoraConfig(r=2, target_modules=[{"T5": "v", "Bart": "v_proj"}[kind]]))
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = torch.randn(parameter.shape)
+    model.save_pretrained(tmp_path / "saved")
+    assert rm.repmatch(model, tmp_path / "saved", module={"T5": "v", "Bart": "v_proj"}[kind]).score > 1 - 1e-6
+    layers, *_ = rm.Adapter.load(tmp_path / "saved").factors({"T5": "v", "Bart": "v_proj"}[kind])
+    numbers = [
+        tuple(int(n) for n in re.findall(r"\.(\d+)\.", name))
+        for name in layers
+        if "encoder.layers" in name or "encoder.block" in name
+    ]
+    assert numbers == sorted(numbers)
+
+
 def test_compare_prints_and_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = saved(tmp_path / "first", seed=1), saved(tmp_path / "second", rank=8, seed=2)
     found, plot = rm.repmatch(a, b), tmp_path / "out.png"
@@ -153,6 +178,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "no byte": (lambda f: cut(f, 0), ValueError, f"broken/{WEIGHTS} is damaged.*again"),
     "cut config": (lambda f: (f / CONFIG).write_text('{"r": '), ValueError, "broken.*damaged.*again"),
     "a list as config": (lambda f: (f / CONFIG).write_text("[]"), ValueError, "broken"),
+    "not UTF-8": (lambda f: (f / CONFIG).write_bytes(b"\xff{}"), ValueError, "broken.*damaged.*again"),
+    "PiSSA": (lambda f: edit_config(f, init_lora_weights="pissa_niter_4"), ValueError, "broken started.*convert it"),
+    "DoRA": (lambda f: edit_config(f, use_dora=True), ValueError, "broken is a DoRA adapter.*plain LoRA"),
     "not LoRA": (lambda f: edit_config(f, peft_type="IA3"), ValueError, "broken is a IA3.*LoRA"),
     "untrained": (lambda f: poison(f, torch.zeros_like), ValueError, "broken.*layer 1.*B is zero.*Train"),
     "NaN": (lambda f: poison(f, lambda t: t * torch.nan), ValueError, "broken.*NaN"),
@@ -225,6 +253,31 @@ def test_save_and_load_keep_every_bit(tmp_path: Path) -> None:
     assert all(torch.equal(again.tensors[name], tensor) for name, tensor in made.tensors.items())
     assert again.name == "mine" and again.provenance == made.provenance
     assert again.modules == ["self_attn.q_proj", "self_attn.v_proj"]
+
+
+def test_a_stop_while_saving_leaves_no_adapter_of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = (rm.Adapter.from_model(peft_model(seed=seed)) for seed in (1, 2))
+    old.save(tmp_path / "mine")
+
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("repmatch_lib.adapters.save_file", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            new.save(tmp_path / "mine")
+    with pytest.raises(FileNotFoundError, match="mine holds no"):
+        rm.Adapter.load(tmp_path / "mine")
+    assert rm.repmatch(new.save(tmp_path / "mine"), new).score > 1 - 1e-6
+    assert sorted(file.name for file in (tmp_path / "mine").iterdir()) == sorted([CONFIG, WEIGHTS, PROVENANCE])
+
+
+def test_whether_two_share_a_head_is_said_where_it_is_known() -> None:
+    taken = rm.Adapter.from_model(peft_model())
+    under = {seed: rm.Adapter(taken.tensors, {}, {"training": {"head_seed": seed}}) for seed in (0, 1)}
+    pairs = ((under[0], under[0]), (under[0], under[1]), (under[0], taken))
+    found = [rm.repmatch(a, b).same_head for a, b in pairs]
+    assert found == [True, False, None]
 
 
 def test_peft_loads_what_was_saved(tmp_path: Path) -> None:

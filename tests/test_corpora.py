@@ -318,6 +318,46 @@ def test_bad_rows_are_named(bad: str, tmp_path: Path) -> None:
         own(tmp_path / "mine.parquet", columns, **options)
 
 
+def test_what_a_file_s_task_does_not_name_is_not_read(tmp_path: Path) -> None:
+    columns = {"text": ["a", "b"], "text_pair": ["c", "d"], "label": [0, 1], "day": ["x", "y"]}
+    table = rm.load(rm.Task.from_file(write(tmp_path / "mine.parquet", columns))).table
+    assert table.column_names == ["id", "text", "label", "day"]
+    both = rm.Task.from_file(tmp_path / "mine.parquet", text=("text", "text_pair"))
+    assert rm.load(both).table["text_pair"].to_pylist() == ["c", "d"]
+
+
+def test_texts_of_digits_stay_as_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "MINE.CSV").write_text("text,label\n007,0\n010,1\n1e3,0\n")
+    assert rm.load(rm.task(tmp_path / "MINE.CSV")).table["text"].to_pylist() == ["007", "010", "1e3"]
+
+
+def test_a_number_that_is_none_is_no_class(tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.parquet", {"text": ["a", "b", "c"], "label": [1.0, float("nan"), 2.0]})
+    assert rm.Task.from_file(file).labels == ("1.0", "2.0")
+    with pytest.raises(ValueError, match="mine.parquet, row 2: the label is missing"):
+        rm.load(rm.Task.from_file(file))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"text": [["a"], ["b"]], "label": [0, 1]}, "column 'text' must hold texts, but holds list<.*one text a row"),
+        ({"text": ["a", "b"], "label": [{"x": 1}, {"x": 2}]}, "column 'label' must hold labels, but holds struct<"),
+    ],
+    ids=["texts", "labels"],
+)
+def test_columns_of_another_kind_are_named(columns: dict[str, list[Any]], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"mine.parquet: {message}"):
+        rm.load(rm.Task.from_file(write(tmp_path / "mine.parquet", columns)))
+
+
+def test_a_task_of_no_kind_is_refused(hundred: rm.Task) -> None:
+    with pytest.raises(ValueError, match="kind = 'regresion', .* give one of classification, regression, span"):
+        rm.Task.from_file(hundred.file, kind="regresion")
+    with pytest.raises(ValueError, match="one or two columns"):
+        rm.Task.from_file(hundred.file, text=("text", "text", "text"))
+
+
 def test_rows_above_what_there_is(hundred: rm.Task) -> None:
     for rows in (101, 0, -1):
         with pytest.raises(ValueError, match=rf"hundred\.parquet has 100 usable rows; asked for {rows}.*Lower rows"):

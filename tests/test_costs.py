@@ -28,6 +28,11 @@ class Performed(TorchDispatchMode):
         return out
 
 
+def test_an_encoder_of_one_layer_is_refused() -> None:
+    with pytest.raises(ValueError, match="has 1 layer: what is counted holds for two and more"):
+        rm.instance_flops(BertConfig(num_hidden_layers=1), 20)
+
+
 @pytest.mark.parametrize("family", ["bert", "electra", "llama"])
 @pytest.mark.parametrize("kind", ["classification", "span"])
 def test_counted_operations_are_those_performed(tiny: Callable[[str], rm.Encoder], family: str, kind: str) -> None:

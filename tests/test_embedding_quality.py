@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from scipy.integrate import quad
 from scipy.spatial.distance import pdist
 from scipy.stats import ortho_group
@@ -286,6 +287,18 @@ def test_a_tuned_encoder_is_the_encoder_with_the_update(
     assert all(torch.equal(before[n], after[n]) for n in before)
     how = {"max_length": 32, "precision": "float32", "progress": False}
     assert not torch.allclose(rm.vectors(tuned, toy, **how), rm.vectors(tiny(family), toy, **how), atol=1e-3)
+
+
+def test_the_update_of_a_span_task_is_added_too(tiny: Tiny, tmp_path: Path) -> None:
+    """LLaMA's class for spans names the encoder within it otherwise than the one for classes does."""
+    rows = rm.load(rm.task("squad"), source="mini", rows=12)
+    adapter = rm.train_adapter(tiny("llama"), rows, rank=1, lr=0.05, epochs=1, max_length=32, progress=False)
+    tuned = load_file(rm.tuned_encoder(tiny("llama"), adapter, tmp_path / "tuned").folder / "model.safetensors")
+    old = load_file(tiny("llama").folder / "model.safetensors")
+    _, A, B = adapter.factors("value")
+    for k, update in enumerate(B @ A):
+        name = f"layers.{k}.self_attn.v_proj.weight"
+        torch.testing.assert_close(tuned[name] - old[f"model.{name}"], update, atol=1e-5, rtol=1e-4)
 
 
 def test_an_adapter_of_another_encoder_is_refused(tiny: Tiny, toy: rm.Corpus, tmp_path: Path) -> None:

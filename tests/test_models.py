@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 from torch import Tensor
 
 import repmatch_lib as rm
 from repmatch_lib import encoders
-from repmatch_lib.models import frozen_model, lora_model, target_modules
+from repmatch_lib.models import frozen_model, longest_text, lora_model, target_modules
 
 Tiny = Callable[[str], rm.Encoder]
 FAMILIES = ("bert", "electra", "llama")
@@ -52,6 +53,52 @@ def test_the_head_depends_on_its_seed_alone(family: str, tiny: Tiny) -> None:
     assert torch.equal(heads[0], heads[1])
     assert not torch.isclose(heads[0], heads[2]).any()
     assert 0.3 < heads[0].std() / (0.02 if family == "llama" else 0.2) < 3
+
+
+def test_a_head_that_comes_with_the_encoder_is_left_behind(tiny: Tiny, tmp_path: Path) -> None:
+    """As every fine-tuned model of the hub has one."""
+    trained = transformers.BertForSequenceClassification.from_pretrained(
+        tiny("bert").folder, num_labels=2, problem_type="multi_label_classification"
+    )
+    trained.save_pretrained(tmp_path / "trained")
+    tiny("bert").tokenizer().save_pretrained(tmp_path / "trained")
+    encoder = rm.encoder(tmp_path / "trained")
+    for n in (1, 2, 3):
+        model = frozen_model(encoder, "regression" if n == 1 else "classification", n, head_seed=1)
+        assert torch.equal(head(model, "bert"), head(frozen_model(tiny("bert"), "classification", 3, 1), "bert")[:n])
+        assert model.config.problem_type is None  # it would choose the loss
+        assert torch.equal(model.bert.pooler.dense.weight, trained.bert.pooler.dense.weight)
+
+
+@pytest.mark.parametrize("kind", ["Electra", "Roberta"])
+def test_no_factor_lands_on_the_head(kind: str) -> None:
+    """Whose matrix is called as some models call the output of attention."""
+    sizes = {"vocab_size": 30, "hidden_size": 32, "intermediate_size": 40, "num_attention_heads": 4}
+    config = getattr(transformers, f"{kind}Config")(num_hidden_layers=2, **sizes)
+    model = getattr(transformers, f"{kind}ForSequenceClassification")(config)
+    assert hasattr(model.classifier, "out_proj")
+    adapted = lora_model(model, 2, ("output",))
+    factors = [name for name, _ in adapted.named_parameters() if "lora_A" in name]
+    assert len(factors) == 2 and all("attention.output.dense" in name for name in factors)
+    whole = transformers.BartForSequenceClassification(
+        transformers.BartConfig(
+            vocab_size=30, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+            decoder_attention_heads=2, encoder_ffn_dim=40, decoder_ffn_dim=40,
+        )
+    )  # fmt: skip
+    factors = [name for name, _ in lora_model(whole, 2, ("output",)).named_parameters() if "lora_A" in name]
+    assert len(factors) == 3 and not any("classification_head" in name for name in factors)
+
+
+def test_the_longest_text_leaves_out_the_positions_of_padding() -> None:
+    sizes = {"vocab_size": 30, "hidden_size": 32, "intermediate_size": 40, "num_attention_heads": 4}
+    sizes |= {"num_hidden_layers": 1, "max_position_embeddings": 20}
+    for kind, longest in (("Bert", 20), ("Roberta", 18)):
+        model = getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**sizes)).eval()
+        assert longest_text(model) == longest
+        model(torch.full((1, longest), 5))
+        with pytest.raises((IndexError, RuntimeError)):
+            model(torch.full((1, longest + 1), 5))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

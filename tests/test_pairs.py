@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import repmatch_lib as rm
-from repmatch_lib import cli
+from repmatch_lib import cli, pairs
 from repmatch_lib.pairs import with_shared_labels
 
 FIVE = ("awful", "bad", "fair", "good", "superb")
@@ -62,6 +62,33 @@ def test_numbers_in_a_file_keep_their_meaning_under_more_classes(tmp_path: Path)
     assert names[0] == names[1] and mine.labels == sst2.labels == ("negative", "neutral", "positive")
 
 
+def test_a_cut_score_keeps_its_meaning_in_another_order_of_classes(tmp_path: Path) -> None:
+    own = rm.task(rows_of(tmp_path / "own.csv", "text", "label", ("high", "low")))
+    for tasks in ((own, rm.task("stsb-two")), (rm.task("stsb-two"), own)):
+        shared = {task.name: task for task in with_shared_labels(*tasks)}["stsb-two"]
+        assert shared.labels == tasks[0].labels
+        table = rm.load(shared, source="mini").table
+        scores = rm.load(rm.task("stsb"), source="mini").table["label"].to_pylist()
+        high = [score > 2.5 for score in scores]
+        assert [shared.labels[k] == "high" for k in table["label"].to_pylist()] == high and 0 < sum(high) < len(high)
+
+
+def test_an_adapter_is_kept_as_soon_as_it_is_trained(
+    tmp_path: Path, pair: tuple[rm.Task, rm.Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = pairs.train_adapter
+
+    def stopped(encoder: rm.Encoder, data: rm.Corpus, **settings: object) -> rm.Adapter:
+        if data.title == "books":
+            raise KeyboardInterrupt
+        return train(encoder, data, **settings)
+
+    monkeypatch.setattr(pairs, "train_adapter", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        rm.train_pair(*pair, folder=tmp_path / "kept", **QUICK)
+    assert rm.Adapter.load(tmp_path / "kept" / "first").name == "films (seed 0)"
+
+
 def test_labels_that_differ_are_refused_with_the_mend(tmp_path: Path) -> None:
     tasks = [
         rm.Task.from_file(rows_of(tmp_path / f"{name}.csv", "text", "label", labels))
@@ -99,6 +126,12 @@ WRONG = {
         ("--text", "review"),
         "no column 'review'; it has 'comment', 'day', 'stars'.*--text",
     ),
+    "a plot of no format": (("--plot", "heat.xyz"), "--plot heat.xyz: give a file that ends in .png, .svg, .pdf"),
+    "a plot in no folder": (
+        ("--plot", "none/heat.png"),
+        "--plot none/heat.png: there is no folder none; make it first",
+    ),
+    "no source": ((*NAMED, "--source", "web"), "unknown source 'web': give 'mini', 'local', 'hub' or 'auto'"),
     "a column for a third file": (("--text", "a") * 3, "--text was given 3 times; give it once, or once for each"),
 }
 

@@ -145,7 +145,7 @@ def test_the_chain_runs_on_other_families(tiny: Tiny, toy: rm.Corpus, family: st
     run = rm.Run(str(toy.task.file), str(tiny(family).folder), rank=1, rows=16, epochs=1, max_length=32)
     outcomes = [
         rm.FineTuning(
-            rm.Selection(rm.Ranking(run), rule, 12),
+            rm.Selection(rm.Ranking(run, rows=24), rule, 12),
             method,
             lr={"full": 1e-3, "lora": 1e-2}[method],
             epochs=10,
@@ -156,6 +156,28 @@ def test_the_chain_runs_on_other_families(tiny: Tiny, toy: rm.Corpus, family: st
     assert all(len(set(one.instances)) == 12 and 0 <= one.value <= 1 for one in outcomes)
     assert {one.provenance["training"]["method"] for one in outcomes} == {method}
     assert all(math.isfinite(loss) for one in outcomes for loss in one.provenance["loss"].values())
+
+
+def test_a_file_is_evaluated_on_rows_that_nobody_has_seen(
+    request_: Callable[..., rm.FineTuning], toy: rm.Corpus
+) -> None:
+    request = request_()
+    held_out = request.development().table["id"].to_pylist()
+    pool = request.selection.pool().table["id"].to_pylist()
+    assert len(pool) == 30 and sorted([*held_out, *pool]) == toy.table["id"].to_pylist()
+    assert len(request_(evaluated=4).development()) == 4
+    whole = replace(request, selection=rm.Selection(rm.Ranking(request.selection.ranking.target), k=3))
+    with pytest.raises(ValueError, match="toy is one file of 40 rows.*leave 0 of them to evaluate on: lower rows"):
+        whole.development()
+
+
+def test_a_choice_that_cannot_be_made_is_refused() -> None:
+    table = pd.DataFrame({"score": [0.1, 0.3, 0.2], "label": [0, 1, 0]})
+    for k in (-1, 0, 4):
+        with pytest.raises(ValueError, match=f"k = {k}, but the pool has 3 instances: give 1 to 3"):
+            rm.select(table, k)
+    with pytest.raises(ValueError, match="rule 'longest' looks at a column that the table lacks; it has score, label"):
+        rm.select(table, 2, rule="longest")
 
 
 def test_other_processes_make_each_request_once(

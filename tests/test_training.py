@@ -322,6 +322,23 @@ def test_another_tokenizer_or_configuration_is_another_encoder(
     assert digest(rm.adapter(request(toy, copied), progress=False)) != before
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs = 0: give 1 or more"),
+        ({"batch_size": -3}, "batch_size = -3: give 1 or more"),
+        ({"max_length": 1}, "max_length = 1: give 8 or more"),
+        ({"modules": ()}, "modules is empty"),
+    ],
+    ids=str,
+)
+def test_numbers_that_train_nothing_are_refused(
+    settings: dict[str, Any], message: str, tiny: Tiny, toy: rm.Corpus
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(tiny("bert"), toy, **settings)
+
+
 def test_a_length_beyond_the_encoder_s_is_named(tiny: Tiny, tmp_path: Path) -> None:
     file = tmp_path / "long.csv"
     file.write_text("text,label\n" + "".join(f"{'the film ' * 50},{k % 2}\n" for k in range(4)))
