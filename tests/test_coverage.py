@@ -102,6 +102,14 @@ def run(toy: rm.Corpus, tiny: Tiny) -> rm.Run:
     )  # fmt: skip
 
 
+def test_early_errors_of_another_encoder_s_adapter_are_refused(run: rm.Run, toy: rm.Corpus, tiny: Tiny) -> None:
+    adapter = rm.adapter(run, progress=False)
+    with pytest.raises(ValueError, match="instances are to be trained on .*train the target on this encoder"):
+        rm.el2n(tiny("electra"), toy, adapter)
+    with pytest.raises(ValueError, match="does not say how it was trained: give an adapter from train_adapter"):
+        rm.el2n(tiny("bert"), toy, replace(adapter, provenance={}))
+
+
 @pytest.mark.parametrize("family", ["bert", "llama"])
 def test_early_errors_are_those_of_the_saved_model_row_by_row(
     run: rm.Run, toy: rm.Corpus, tiny: Tiny, family: str, tmp_path: Path

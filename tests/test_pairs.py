@@ -131,7 +131,10 @@ WRONG = {
         ("--plot", "none/heat.png"),
         "--plot none/heat.png: there is no folder none; make it first",
     ),
-    "no source": ((*NAMED, "--source", "web"), "unknown source 'web': give 'mini', 'local', 'hub' or 'auto'"),
+    "no source": (
+        ("--text", "comment", "--label", "stars", "--source", "web"),
+        "unknown source 'web': give 'mini', 'local', 'hub' or 'auto'",
+    ),
     "a column for a third file": (("--text", "a") * 3, "--text was given 3 times; give it once, or once for each"),
 }
 

@@ -427,10 +427,21 @@ def test_other_settings_are_refused(by_encoder: Score, tmp_path: Path, name: str
     by_encoder(out=tmp_path, shard=(1, 5), **start)
     before = files(tmp_path)
     changed = CALL | start | {name: value}
-    match = rf"holds scores of something else: {name} was .*, now {re.escape(repr(value))}. Give another folder"
+    match = rf"holds scores of something else: {name} was .*, now {re.escape(repr(value))}(; .*)?. Give another folder"
     with pytest.raises(ValueError, match=match):
         by_encoder(out=tmp_path, **changed)
     assert files(tmp_path) == before
+
+
+def test_under_dropout_another_number_of_tokens_a_pass_is_something_else(by_encoder: Score, tmp_path: Path) -> None:
+    for dropout in (False, True):
+        out = tmp_path / str(dropout)
+        by_encoder(out=out, shard=(1, 5), dropout=dropout, tokens=60)
+        if dropout:
+            with pytest.raises(ValueError, match="tokens_a_pass was 60, now 90. Give another folder"):
+                by_encoder(out=out, dropout=dropout, tokens=90)
+        else:
+            by_encoder(out=out, dropout=dropout, tokens=90)
 
 
 def test_another_target_model_or_text_is_refused(

@@ -109,6 +109,12 @@ def test_a_request_survives_the_command_line(request_: Callable[..., rm.FineTuni
         assert again == request and again.id == request.id and type(again) is type(request)
 
 
+@pytest.mark.parametrize("text", ["5", "[1]", "null"])
+def test_what_is_no_object_is_no_request(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a JSON object: write"):
+        parse(text)
+
+
 def test_stages_put_first_what_is_needed(request_: Callable[..., rm.FineTuning]) -> None:
     top, random = request_("top"), request_("random", seed=1)
     first, second, third = stages([top, random, top])

@@ -112,3 +112,8 @@ def test_a_summary_has_a_row_for_each_group() -> None:
     t = scipy.stats.t.interval(0.95, 2, np.mean([*runs.values()]), scipy.stats.sem([*runs.values()]))
     assert found.loc["a", ["mean", "SD", "low", "high"]].tolist() == pytest.approx([0.48333, 0.07638, *t], abs=1e-5)
     assert found.loc["b", ["bootstrap low", "bootstrap high"]].tolist() == [1.0, 1.0]
+
+
+def test_a_mean_over_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="no run to take a mean over"):
+        rm.mean_over({})
