@@ -184,7 +184,8 @@ def question_windows(tokenizer: PreTrainedTokenizerBase, table: pa.Table, max_le
     questions, contexts = table["text"].to_pylist(), table["text_pair"].to_pylist()
     half, stride = max_length // 2, max(0, max_length // 4 - 4)  # so that every window advances
     cut = tokenizer(questions, truncation=True, max_length=half, add_special_tokens=False, return_offsets_mapping=True)
-    questions = [q[: offsets[-1][1]] for q, offsets in zip(questions, cut["offset_mapping"], strict=True)]
+    ends = [offsets[-1][1] if offsets else 0 for offsets in cut["offset_mapping"]]
+    questions = [question[:end] for question, end in zip(questions, ends, strict=True)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return tokenizer(

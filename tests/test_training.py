@@ -133,6 +133,11 @@ def test_many_questions_keep_their_order(tiny: Tiny) -> None:
     assert found == [["w55"], ["w0"], ["w0"], ["w29"], ["w30"]]
 
 
+def test_a_question_without_tokens_leaves_its_context(tiny: Tiny) -> None:
+    batch = encode(tiny("bert").tokenizer(), spans(["\u200b"], WORDS[14:18], 1, 1), 24).collate([0])
+    assert batch["start_positions"].item() == 3  # after [CLS], [SEP] and one word
+
+
 def test_a_question_that_leaves_little_room(tiny: Tiny) -> None:
     """Shorter windows than the stride."""
     batch = encode(tiny("bert").tokenizer(), spans(WORDS[:14], WORDS[14:], 0, 0), 21).collate([0])
