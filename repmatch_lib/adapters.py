@@ -188,5 +188,5 @@ def in_order(name: str) -> list[tuple[int, str]]:
 def place(layer: str) -> tuple[str, ...]:
     """Where a matrix is in its encoder, whatever head the encoder was loaded under."""
     parts = layer.split(".")
-    first = next(k for k, part in enumerate(parts) if part.isdigit())
+    first = next((k for k, part in enumerate(parts) if part.isdigit()), 0)
     return ("decoder" if "decoder" in parts[:first] else "", *parts[first:])
