@@ -86,7 +86,7 @@ rule book:
         " rm -rf _build/.doctrees);"
         " jupyter-book build . --path-output . -W -n --keep-going > {log} 2>&1"
         # Pages that were read stay read: a second try would not see their warnings.
-        " || (tail -n 40 {log}; rm -rf {output} _build/.doctrees; exit 1)"
+        " || (grep -a -E 'WARNING|ERROR' {log}; tail -n 40 {log}; rm -rf {output} _build/.doctrees; exit 1)"
 
 
 rule prepare:
