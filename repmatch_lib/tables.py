@@ -139,7 +139,9 @@ def points_table(
     kinds = ["recorded", "this build"] if all(kind != "paper" for _, kind, _ in points) else list(KINDS)
     lines: dict[str, dict[str, str]] = {}
     for label, kind, value in points:
-        lines.setdefault(label, {quantity: label} | dict.fromkeys(kinds, "–"))[kind] = format(value, spec)
+        line = lines.setdefault(label, {quantity: label} | dict.fromkeys(kinds, "–"))
+        if not math.isnan(getattr(value, "value", value)):
+            line[kind] = format(value, spec)
     return as_markdown(list(lines.values())) if lines else Markdown("Neither run has any.")
 
 

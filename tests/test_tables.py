@@ -50,4 +50,6 @@ def test_a_table_keeps_the_kinds_of_number_apart(points: list[tuple[str, str, rm
         "1.3 [1.0, 2.0]",
         "3.0 [2.5, 4.0]",
     ] in with_paper
+    unknown = rm.Estimate(math.nan, math.nan, math.nan, 3, "run")
+    assert cells(rm.points_table([("none", "recorded", unknown)], "what").data)[-1] == ["none", "–", "–"]
     assert "|" not in rm.points_table([]).data
