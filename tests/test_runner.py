@@ -202,7 +202,7 @@ def test_a_request_that_is_no_run(command: Callable[..., tuple[int, str]]) -> No
         ("{", "not JSON"),
         ('{"task": "sst2", "rnak": 3}', "rnak"),
         ('{"rank": 3}', "task"),
-        ('["sst2"]', "mapping"),
+        ('["sst2"]', "not a JSON object"),
     ):
         code, text = command("train", request)
         assert code not in (0, None) and message in text and "Traceback" not in text
