@@ -52,7 +52,7 @@ MISTAKES = {
     "other_encoders/cell-10": ("B.shape[-1] == rank", "B.shape[-2] == rank"),
     "other_encoders/cell-12": ("selection.make(progress=False)", "selection.ranking.pool()"),
     "performance/cell-18": ("2 * n)", "3 * n)"),
-    "performance/cell-20": ("num_hidden_layers=layers", "num_hidden_layers=1"),
+    "performance/cell-20": ("num_hidden_layers=layers", "num_hidden_layers=2"),
     "rank_and_chance/cell-20": ("* width - 1", "- 1"),
     "rank_and_chance/cell-22": ("table.score >= table.phi_11", "table.phi_11 > table.score"),
     "rank_effect/cell-14": ("replace=False", "replace=True"),
