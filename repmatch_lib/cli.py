@@ -85,7 +85,7 @@ def _show(found: Comparison, plot: Path | None) -> None:
     console.print(table)
     if found.same_head is False:
         console.print(
-            "The two were trained under different heads (head_seed): the score is at chance whatever the data."
+            "The two were trained under different heads (head_seed): a low score then says nothing of the data."
         )
     if plot:
         found.plot(plot)

@@ -30,8 +30,8 @@ class Comparison:
     grid : Tensor, shape (L, r, r')
         ``grid[l, i - 1, j - 1]`` is phi(i, j) in layer l.
     same_head : bool or None
-        Whether both were trained under one frozen head; None where an adapter does not say. Under two heads the score
-        is at chance whatever the data.
+        Whether both were trained under one frozen head; None where an adapter does not say. Under two heads a low
+        score says nothing of the data.
     """
 
     score: float

@@ -56,7 +56,7 @@ def train_adapter(
     start_seed, order_seed : int, optional
         Of the LoRA start and of the order of the rows, instead of ``seed``, which then is dropout's.
     head_seed : int
-        Of the frozen head. Adapters trained under different heads cannot be compared: they score at chance.
+        Of the frozen head. Adapters trained under different heads cannot be compared: they begin at chance.
     lr, epochs, batch_size : float, int, int
     max_length : int
         Longest sequence in tokens.
