@@ -76,7 +76,7 @@ def find_tokenizer(name: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ValueError(f"the model's tokenizer cannot be loaded by its name {name!r}: give tokenizer=") from error
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,30 @@ class Encoder:
                 digest.update(file.name.encode() + file.read_bytes())
         return digest.hexdigest()
 
+    def config(self) -> PreTrainedConfig:
+        """The encoder's configuration, by transformers' own classes: code that a folder brings along is never run.
+
+        Raises
+        ------
+        ValueError
+            If the installed transformers does not have the architecture.
+        """
+        from transformers import AutoConfig
+
+        try:
+            return AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
+        except ValueError as error:
+            raise ValueError(
+                f"{self.folder} is of an architecture that the installed transformers does not have; code that comes "
+                "with a model is never run. Give an encoder of a built-in architecture, or upgrade transformers"
+            ) from error
+
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The encoder's own tokenizer, with a padding token."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.folder)
+        self.config()  # an architecture that is not there is named as such
+        tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer

@@ -71,7 +71,7 @@ def _load(
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # the report of new weights: they are drawn on purpose
     transformers.logging.disable_progress_bar()
-    config = transformers.AutoConfig.from_pretrained(encoder.folder)
+    config = encoder.config()
     config.num_labels, config.problem_type = outputs, None  # a checkpoint's own type would choose the loss
     try:
         model, loaded = getattr(transformers, HEADS[kind]).from_pretrained(
@@ -79,6 +79,7 @@ def _load(
             config=config,
             attn_implementation="eager",  # the fused kernel's backward pass is twice as slow on a CPU
             use_safetensors=True,
+            trust_remote_code=False,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             dtype=torch.float32,

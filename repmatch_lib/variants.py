@@ -195,11 +195,11 @@ def random_encoder(encoder: Encoder, folder: str | Path, seed: int = 0) -> Encod
     -------
     Encoder
     """
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModel.from_config(AutoConfig.from_pretrained(encoder.folder))
+        model = AutoModel.from_config(encoder.config(), trust_remote_code=False)
     return _write(model, encoder, folder)
 
 

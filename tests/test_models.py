@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -207,6 +208,20 @@ def test_no_encoder(copied: Path) -> None:
     (copied / "config.json").unlink()
     with pytest.raises(ValueError, match=r"copied holds no config\.json: it is not a model folder"):
         rm.encoder(copied)
+
+
+def test_code_in_a_model_s_folder_is_never_run(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it asked for: a notebook's cell, or a "y" that stands in the input, is no consent."""
+    config = json.loads((copied / "config.json").read_text())
+    auto_map = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
+    (copied / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": auto_map}))
+    (copied / "own.py").write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked whether to run the folder's code"))
+    found = rm.encoder(copied)
+    for use in (found.tokenizer, lambda: frozen_model(found, "classification", 2)):
+        with pytest.raises(ValueError, match="never run.*built-in architecture"):
+            use()
+    assert not (tmp_path / "it ran").exists()
 
 
 def test_cut_weights_are_named(copied: Path) -> None:
