@@ -23,7 +23,7 @@ _PUBLIC = {
     "adapters": ["Adapter"],
     "comparison": ["Comparison", "repmatch"],
     "all_pairs": ["AllPairs", "compare_all"],
-    "encoders": ["Encoder", "encoder"],
+    "encoders": ["Encoder"],
     "tasks": ["Task", "TASKS", "task"],
     "corpora": ["Corpus", "load"],
     "training": ["train_adapter"],
@@ -49,7 +49,7 @@ _PUBLIC = {
     "evaluation": ["answer_f1", "evaluate"],
     "images": ["ImageSet", "image_set", "image_encoder", "rotations_named", "image_adapter"],
     "variance": ["projection_products", "variance_shares"],
-    "variants": ["fine_tuned_encoder", "random_encoder", "shallow_encoder", "tuned_encoder", "variant"],
+    "variants": ["encoder", "fine_tuned_encoder", "random_encoder", "shallow_encoder", "tuned_encoder", "variant"],
     "embedding_quality": [
         "alignment",
         "uniformity",

@@ -12,7 +12,6 @@ from torch import nn
 from repmatch_lib.adapters import Adapter
 from repmatch_lib.batching import Encoded, encode
 from repmatch_lib.corpora import Corpus
-from repmatch_lib.encoders import Encoder
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -33,11 +32,11 @@ def encode_checked(tokenizer: PreTrainedTokenizerBase, data: Corpus, max_length:
     return encoded
 
 
-def check_base(target: Adapter, model: Encoder | PeftModel, name: str) -> None:
-    """By the hash of the weights where both are known, else by the base models' names."""
+def check_base(target: Adapter, name: str | None, sha256: str | None = None) -> None:
+    """Refuse a target of other weights: by their hash where both are known, else by the base models' names."""
     weights = target.weights
-    hashed = isinstance(model, Encoder) and weights
-    if (weights != model.sha256) if hashed else (target.base_model and name and target.base_model != name):
+    differs = weights != sha256 if weights and sha256 else target.base_model and name and target.base_model != name
+    if differs:
         raise ValueError(
             f"the target {target.name} adapts {target.base_model!r}{f' ({weights[:12]}…)' if weights else ''}, but the "
             f"instances are to be trained on {name!r}: train the target on this encoder, or say same_base=True "

@@ -43,7 +43,7 @@ def el2n(encoder: Encoder, data: Corpus, adapter: Adapter) -> np.ndarray:
 
     if "training" not in adapter.provenance:
         raise ValueError(f"{adapter.name} does not say how it was trained: give an adapter from train_adapter")
-    check_base(adapter, encoder, encoder.base_model)
+    check_base(adapter, encoder.base_model, encoder.sha256)
     if data.task.kind != "classification":
         raise ValueError(f"{data.task.name} has no classes, and EL2N is of their probabilities: take another rule")
     trained, device = adapter.provenance["training"], resolve_device("auto")

@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from repmatch_lib.tasks import task as find_task
+
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
@@ -44,6 +46,7 @@ ENCODERS = {
         "LLaMA2-7B", hub="meta-llama/Llama-2-7b-hf", revision="01c7f73d771dfac7d292323805ebc428287df4f9"
     ),
 }
+
 
 # What may follow a colon in an encoder's name, as often as wanted: steps away from what stands before; see `variants`.
 VARIANTS = {
@@ -111,15 +114,14 @@ class Encoder:
         return tokenizer
 
 
-def encoder(name: str | Path) -> Encoder:
-    """Find an encoder and verify its weights.
+def base_encoder(name: str | Path) -> Encoder:
+    """Find an encoder that is no variant of another, and verify its weights.
 
     Parameters
     ----------
     name : str or Path
         ``"minilm"`` (no download), ``"bert-base"``, ``"electra-base"``, ``"llama2-7b"``; a folder with
-        ``config.json`` and safetensors; or any hub id, such as ``"distilbert/distilbert-base-uncased"``. After a
-        colon, a variant of it (see `variant`), made once and kept in the store: ``"minilm:layers-3"``.
+        ``config.json`` and safetensors; or any hub id, such as ``"distilbert/distilbert-base-uncased"``.
 
     Raises
     ------
@@ -127,10 +129,6 @@ def encoder(name: str | Path) -> Encoder:
         If the name is unknown, the folder is no model, or the weights' hash is not the published one.
     """
     name = str(name)
-    if parted(name)[1]:
-        from repmatch_lib.variants import variant
-
-        return variant(name)
     source = ENCODERS.get(name)
     if source is None:
         if Path(name).is_dir():
@@ -176,8 +174,6 @@ def parted(name: str) -> tuple[str, str]:
     if known is None:
         raise ValueError(f"encoder {name!r}: after a colon give {', '.join(VARIANTS)}, such as minilm:layers-3")
     if task := known.groupdict().get("task"):
-        from repmatch_lib.tasks import task as find_task
-
         find_task(task)
     parted(base)  # its steps are checked too
     return base, step

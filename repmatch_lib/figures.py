@@ -83,7 +83,7 @@ def grid_panels(
                 annotation_clip=False,
             )  # fmt: skip
             bar.ax.set_yticks([t for t in bar.get_ticks() if abs(t - chance) > 0.06 * vmax and 0 <= t <= vmax])
-        return _finish(figure, path)
+        return finish(figure, path)
 
 
 def matrix(
@@ -117,7 +117,7 @@ def matrix(
         )  # fmt: skip
         ax.set(xlabel="", ylabel="")
         ax.tick_params(length=0, rotation=0)
-        return _finish(figure, path, metadata)
+        return finish(figure, path, metadata)
 
 
 def estimates_figure(
@@ -158,7 +158,7 @@ def estimates_figure(
             ax.set_xlim(min(0, ax.get_xlim()[0]), max(1, ax.get_xlim()[1]))
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.5 / len(labels)), ncol=4, fontsize=10, frameon=False)
         sns.despine(ax=ax, left=True)
-        return _finish(figure, path)
+        return finish(figure, path)
 
 
 def layer_profile(scores: Mapping[str, Sequence[float]], chance_95: float, path: str | Path | None = None) -> Figure:
@@ -179,7 +179,7 @@ def layer_profile(scores: Mapping[str, Sequence[float]], chance_95: float, path:
         ax.set(xlabel="layer", ylabel="RepMatch", yscale="log", xticks=range(1, len(values) + 1))
         figure.legend(loc="outside upper left", ncols=4, fontsize=10, frameon=False)
         sns.despine(ax=ax)
-        return _finish(figure, path)
+        return finish(figure, path)
 
 
 def curves_figure(
@@ -216,7 +216,7 @@ def curves_figure(
         handles, labels = axes[0, -1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncol=len(labels), fontsize=10, frameon=False)
         sns.despine(figure)
-        return _finish(figure, path)
+        return finish(figure, path)
 
 
 def share_curves(
@@ -249,7 +249,7 @@ def share_curves(
         axes[0, 0].set_ylabel("share of pairs above")
         handles, names = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncol=len(names), fontsize=10, frameon=False)
-        return _finish(figure, path)
+        return finish(figure, path)
 
 
 def times_figure(rows: pd.DataFrame, ways: Sequence[str], path: str | Path | None = None) -> Figure:
@@ -279,12 +279,17 @@ def times_figure(rows: pd.DataFrame, ways: Sequence[str], path: str | Path | Non
         ax.margins(x=0.12)
         ax.legend(fontsize=10, frameon=False)
         sns.despine(ax=ax)
-        return _finish(figure, path)
+        return finish(figure, path)
 
 
-def _finish(figure: Figure, path: str | Path | None, metadata: Mapping[str, str] | None = None) -> Figure:
+def finish(figure: Figure, path: str | Path | None, metadata: Mapping[str, str] | None = None) -> Figure:
+    """Write a figure where a path is given, and close it: a notebook shows it once, as the value of its cell."""
     if path is not None:
         figure.savefig(path, metadata=metadata, bbox_inches="tight")
-    # Closed, so that a notebook shows it once: as the value of its cell.
     plt.close(figure)
     return figure
+
+
+def wrapped(name: str) -> str:
+    """An encoder's name, one line a step."""
+    return name.replace(":", ":\n")

@@ -13,10 +13,11 @@ from pydantic.dataclasses import dataclass
 
 from repmatch_lib import store as stores
 from repmatch_lib.corpora import Corpus, load
-from repmatch_lib.encoders import encoder
 from repmatch_lib.requests import Request
-from repmatch_lib.runs import Count, Seed, one_thread, resolve
+from repmatch_lib.runs import Count, Seed, resolve
 from repmatch_lib.selection import Ranking, Selection
+from repmatch_lib.store import one_thread
+from repmatch_lib.variants import encoder
 
 CODE = ("batching", "evaluation", "models", "training", "tuning")
 

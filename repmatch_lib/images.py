@@ -19,7 +19,7 @@ from torch import Tensor
 from repmatch_lib import store as stores
 from repmatch_lib.adapters import Adapter
 from repmatch_lib.models import lora_model
-from repmatch_lib.runs import one_thread
+from repmatch_lib.store import one_thread
 
 if TYPE_CHECKING:
     from transformers import ViTForImageClassification

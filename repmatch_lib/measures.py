@@ -10,10 +10,11 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from repmatch_lib import store as stores
-from repmatch_lib.encoders import encoder
 from repmatch_lib.requests import Request
-from repmatch_lib.runs import Run, one_thread
+from repmatch_lib.runs import Run
 from repmatch_lib.selection import Ranking
+from repmatch_lib.store import one_thread
+from repmatch_lib.variants import encoder
 
 VALUES = "values.parquet"
 

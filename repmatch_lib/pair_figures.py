@@ -10,9 +10,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from repmatch_lib.figures import COLORS, THEME
+from repmatch_lib.figures import COLORS, THEME, wrapped
 
-LINES = ("-", "--", ":")
+ORDER_LINES = ("-", "--", ":")
 
 
 def matrix_panels(rows: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
@@ -39,7 +39,7 @@ def matrix_panels(rows: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
                     scores, vmin=0, vmax=1, cmap=COLORS, annot=True, fmt=".2f", square=True, cbar=False, ax=ax,
                     annot_kws={"fontsize": 9}, yticklabels=ax is line[0],
                 )  # fmt: skip
-                ax.set_title(_wrapped(name))
+                ax.set_title(wrapped(name))
                 ax.set(xlabel="", ylabel=kind if ax is line[0] else "")
                 ax.tick_params(length=0, labelsize=9)
                 ax.tick_params(axis="x", rotation=90)
@@ -60,7 +60,7 @@ def order_figure(panels: Mapping[str, pd.DataFrame], groups: Mapping[str, str]) 
     """
     panels = {kind: scores for kind, scores in panels.items() if len(scores)}
     names = list(dict.fromkeys(groups.values()))
-    styles = dict(zip(names, zip(LINES, sns.color_palette(COLORS, len(names) + 1), strict=False), strict=False))
+    styles = dict(zip(names, zip(ORDER_LINES, sns.color_palette(COLORS, len(names) + 1), strict=False), strict=False))
     heights = [0.24 * len(scores) + 1 for scores in panels.values()]
     with plt.rc_context(THEME):
         figure, axes = plt.subplots(
@@ -72,7 +72,7 @@ def order_figure(panels: Mapping[str, pd.DataFrame], groups: Mapping[str, str]) 
                 style, color = styles[groups[pair]]
                 ax.plot(range(len(line)), line, ls=style, marker="o", ms=4, color=color, label=groups[pair])
             ax.set_yticks(places.iloc[:, 0], places.index, fontsize=9)
-            ax.set_xticks(range(places.shape[1]), map(_wrapped, places.columns), fontsize=9)
+            ax.set_xticks(range(places.shape[1]), map(wrapped, places.columns), fontsize=9)
             ax.set(title=kind, xlim=(-0.3, places.shape[1] - 0.7))
             ax.invert_yaxis()
             ax.tick_params(length=0)
@@ -83,8 +83,3 @@ def order_figure(panels: Mapping[str, pd.DataFrame], groups: Mapping[str, str]) 
         )
         plt.close(figure)
         return figure
-
-
-def _wrapped(name: str) -> str:
-    """An encoder's name, one line a step."""
-    return name.replace(":", ":\n")

@@ -9,10 +9,10 @@ from typing import Any
 from repmatch_lib.comparison import Comparison, repmatch
 from repmatch_lib.corpora import SourceName, load
 from repmatch_lib.encoders import Encoder
-from repmatch_lib.encoders import encoder as find_encoder
 from repmatch_lib.tasks import Task
 from repmatch_lib.tasks import task as find_task
 from repmatch_lib.training import train_adapter
+from repmatch_lib.variants import encoder as find_encoder
 
 SHOWN = 12  # labels of a file in a message
 

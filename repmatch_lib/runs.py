@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -112,7 +110,7 @@ class FullRun(Request):
         )  # fmt: skip
 
         def write(folder: Path) -> None:
-            with one_thread():
+            with stores.one_thread():
                 full_adapter(encoder, data, progress=progress, **settings).save(folder)
 
         return Adapter.load((store or stores.Store()).make("adapters", key, write))
@@ -134,19 +132,6 @@ def grid(*, seed: list[int] = (0,), head_seed: list[int] = (0,), task: list[str]
     ]  # fmt: skip
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Products summed in one order, so that results do not depend on the number of cores; those take a run each."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def adapter(run: Run, store: stores.Store | None = None, progress: bool = True) -> Any:
     """The adapter of a run: read from the store, or trained and put there.
 
@@ -163,7 +148,7 @@ def adapter(run: Run, store: stores.Store | None = None, progress: bool = True) 
     encoder, data, settings = resolve(run)
 
     def write(folder: Path) -> None:
-        with one_thread():
+        with stores.one_thread():
             trained = train_adapter(encoder, data, progress=progress, **settings)
         Adapter(trained.tensors, trained.config, trained.provenance | {"software": stores.provenance()}).save(folder)
 
@@ -173,9 +158,9 @@ def adapter(run: Run, store: stores.Store | None = None, progress: bool = True) 
 def resolve(run: Run) -> tuple[Any, Any, dict[str, Any]]:
     """Encoder, rows and settings of a run, as `train_adapter` takes them."""
     from repmatch_lib.corpora import load
-    from repmatch_lib.encoders import encoder
     from repmatch_lib.overlap import draw
     from repmatch_lib.training import resolve_device, resolve_precision
+    from repmatch_lib.variants import encoder
 
     found = find_task(run.task)
     if run.group:

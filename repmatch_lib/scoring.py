@@ -130,7 +130,7 @@ class Job:
             tokenizer = tokenizer or find_tokenizer(name)
             fingerprint = model_digest(model)
         if target and not same_base:
-            check_base(target, model, name)
+            check_base(target, name, getattr(model, "sha256", None))
         scoring = replace(scoring, precision=resolve_precision(scoring.precision, device))
         check_dropout(peft_model, scoring.dropout)
         check_head(peft_model, data)

@@ -14,11 +14,12 @@ from pydantic.dataclasses import dataclass
 
 from repmatch_lib import store as stores
 from repmatch_lib.corpora import Corpus, load
-from repmatch_lib.encoders import encoder
 from repmatch_lib.requests import Request
-from repmatch_lib.runs import Count, Run, Seed, one_thread
+from repmatch_lib.runs import Count, Run, Seed
 from repmatch_lib.scores import GATHERED, Scores
+from repmatch_lib.store import one_thread
 from repmatch_lib.tasks import task as find_task
+from repmatch_lib.variants import encoder
 
 if TYPE_CHECKING:
     from repmatch_lib.semdedup import Duplicates

@@ -99,6 +99,19 @@ class Store:
             ) from error
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Products summed in one order, so that results do not depend on the number of cores; those take a run each."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def write_atomically(path: str | Path, text: str) -> None:
     """Write a text file so that it is there whole or not at all."""
     path = Path(path)

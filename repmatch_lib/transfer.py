@@ -16,10 +16,12 @@ from pydantic.dataclasses import dataclass
 
 from repmatch_lib import store as stores
 from repmatch_lib.corpora import Corpus, load
-from repmatch_lib.encoders import Encoder, encoder
+from repmatch_lib.encoders import Encoder
 from repmatch_lib.requests import Request
-from repmatch_lib.runs import Count, Run, one_thread
+from repmatch_lib.runs import Count, Run
+from repmatch_lib.store import one_thread
 from repmatch_lib.tasks import task as find_task
+from repmatch_lib.variants import encoder
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from repmatch_lib.figures import COLORS, THEME
 
-MARKERS = ("o", "^", "s", "D", "v", "P")  # each can be filled or hollow
+FILLABLE = ("o", "^", "s", "D", "v", "P")  # each can be filled or hollow
 
 
 def gain_maps(panels: Mapping[str, pd.DataFrame]) -> Figure:
@@ -61,7 +61,7 @@ def gain_points(panels: Mapping[str, pd.DataFrame], quantity: str = "RepMatch") 
             1, len(panels), figsize=(max(4.8, 3.8 * len(panels)), 3.8), squeeze=False, layout="constrained"
         )
         for ax, (title, points) in zip(axes[0], panels.items(), strict=True):
-            for target, marker, color in zip(targets, itertools.cycle(MARKERS), colors, strict=False):
+            for target, marker, color in zip(targets, itertools.cycle(FILLABLE), colors, strict=False):
                 for same, chosen in points[points.target == target].groupby("same_kind"):
                     ax.scatter(
                         chosen.x, chosen.gain, 34, marker=marker, edgecolors=[color], lw=1.3,
@@ -71,7 +71,7 @@ def gain_points(panels: Mapping[str, pd.DataFrame], quantity: str = "RepMatch") 
             ax.set(xlabel=quantity, title=title)
             sns.despine(ax=ax)
         axes[0, 0].set_ylabel("gain, points")
-        for target, marker, color in zip(targets, itertools.cycle(MARKERS), colors, strict=False):
+        for target, marker, color in zip(targets, itertools.cycle(FILLABLE), colors, strict=False):
             axes[0, 0].scatter([], [], 34, marker=marker, color=color, label=f"to {target}")
         handles, names = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper center", ncol=3, fontsize=10, frameon=False)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from repmatch_lib import readout
 from repmatch_lib.matrices import Hook, adding, by_token, initial_matrices, recording, without_lora
+from repmatch_lib.readout import Read, has_known_names, last_block, lean, places, rows_read
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -57,8 +57,8 @@ class InstanceModel:
         self.model, self.kind, self.optimizer, self.precision = model, kind, optimizer, precision
         self.matrices = initial_matrices(model)
         self.device = self.matrices[0].A.device
-        self.block = readout.last_block(model.get_base_model(), [matrix.name for matrix in self.matrices])
-        self.read: readout.Read = "all"
+        self.block = last_block(model.get_base_model(), [matrix.name for matrix in self.matrices])
+        self.read: Read = "all"
 
     @contextmanager
     def ready(self, probe: dict[str, Tensor]) -> Iterator[InstanceModel]:
@@ -84,7 +84,7 @@ class InstanceModel:
         mask, tokens = inputs["attention_mask"], inputs["input_ids"].shape[1]
         rows = None if self.read == "all" else self._places(inputs)[self.read]
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-        with autocast, readout.lean(self.block, rows, tokens):
+        with autocast, lean(self.block, rows, tokens):
             out = self.model(**inputs)
         if ("start_logits" in out) != (self.kind == "span"):
             raise ValueError(f"the model's head does not fit a {self.kind} task: give a model with a head for it")
@@ -159,7 +159,7 @@ class InstanceModel:
         """AdamW's first step from ``B = 0``: both moments' corrections cancel, and there is nothing to decay."""
         return -self.optimizer.lr * gradient / (gradient.abs() + self.optimizer.eps)
 
-    def _plain(self, probe: dict[str, Tensor]) -> tuple[list[Tensor], readout.Read]:
+    def _plain(self, probe: dict[str, Tensor]) -> tuple[list[Tensor], Read]:
         """Gradients of the model as it is, and which rows of the last block's output its head reads."""
         outputs = []
         keep = self.block.register_forward_hook(lambda module, inputs, out: outputs.append(out))
@@ -174,7 +174,7 @@ class InstanceModel:
         finally:
             keep.remove()
             self.precision = precision
-        read = readout.rows_read(flow, self._places(probe)) if readout.has_known_names(self.block) else "all"
+        read = rows_read(flow, self._places(probe)) if has_known_names(self.block) else "all"
         return gradients, read
 
     def _refuse_coupled(self, probe: dict[str, Tensor], together: list[Tensor]) -> None:
@@ -190,8 +190,8 @@ class InstanceModel:
                 "share a pass: give an encoder that handles each text by itself"
             )
 
-    def _places(self, inputs: dict[str, Tensor]) -> dict[readout.Read, Tensor]:
-        return readout.places(inputs["input_ids"], self.model.get_base_model().config.pad_token_id)
+    def _places(self, inputs: dict[str, Tensor]) -> dict[Read, Tensor]:
+        return places(inputs["input_ids"], self.model.get_base_model().config.pad_token_id)
 
     def _agrees(self, probe: dict[str, Tensor], expected: list[Tensor]) -> bool:
         precision, self.precision = self.precision, "float32"

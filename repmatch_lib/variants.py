@@ -16,16 +16,33 @@ from repmatch_lib import store as stores
 from repmatch_lib.adapters import Adapter
 from repmatch_lib.batching import encode
 from repmatch_lib.corpora import Corpus, load
-from repmatch_lib.encoders import Encoder, parted
-from repmatch_lib.encoders import encoder as find
+from repmatch_lib.encoders import Encoder, base_encoder, parted
 from repmatch_lib.models import frozen_model, longest_text
-from repmatch_lib.runs import one_thread
+from repmatch_lib.store import one_thread
 from repmatch_lib.tasks import task as find_task
 from repmatch_lib.training import fit, resolve_device, resolve_precision
 
 CODE = ("batching", "models", "training", "variants")
 CHECKSUM = "weights.sha256"
 TUNED_ON = 1000  # rows at most, drawn otherwise than those that runs are trained on
+
+
+def encoder(name: str | Path) -> Encoder:
+    """Find an encoder and verify its weights.
+
+    Parameters
+    ----------
+    name : str or Path
+        ``"minilm"`` (no download), ``"bert-base"``, ``"electra-base"``, ``"llama2-7b"``; a folder with
+        ``config.json`` and safetensors; or any hub id, such as ``"distilbert/distilbert-base-uncased"``. After a
+        colon, a variant of it (see `variant`), made once and kept in the store: ``"minilm:layers-3"``.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, the folder is no model, or the weights' hash is not the published one.
+    """
+    return variant(str(name)) if parted(str(name))[1] else base_encoder(name)
 
 
 def variant(name: str, store: stores.Store | None = None) -> Encoder:
@@ -50,9 +67,9 @@ def variant(name: str, store: stores.Store | None = None) -> Encoder:
         If the name is unknown, or the stored weights were changed.
     """
     base, step = parted(name)
-    encoder, (kind, _, argument) = find(base), step.partition("-")
-    decisive, make = STEPS[kind](encoder, argument)
-    key = stores.key(code=stores.code_version(CODE), encoder=encoder.fingerprint, step=step, **decisive)
+    origin, (kind, _, argument) = encoder(base), step.partition("-")
+    decisive, make = STEPS[kind](origin, argument)
+    key = stores.key(code=stores.code_version(CODE), encoder=origin.fingerprint, step=step, **decisive)
 
     def write(folder: Path) -> None:
         with one_thread():
@@ -60,10 +77,10 @@ def variant(name: str, store: stores.Store | None = None) -> Encoder:
         (folder / CHECKSUM).write_text(made.sha256)
 
     folder = (store or stores.Store()).make("encoders", key, write)
-    found = find(folder)
+    found = base_encoder(folder)
     if found.sha256 != (folder / CHECKSUM).read_text():
         raise ValueError(f"the weights of {name!r} in {folder} were changed: delete the folder, and they are made anew")
-    named = {field: f"{getattr(encoder, field)}:{step}" for field in ("title", "base_model")}
+    named = {field: f"{getattr(origin, field)}:{step}" for field in ("title", "base_model")}
     return dataclasses.replace(found, name=name, **named)
 
 
@@ -206,7 +223,7 @@ def random_encoder(encoder: Encoder, folder: str | Path, seed: int = 0) -> Encod
 def _write(model: torch.nn.Module, encoder: Encoder, folder: str | Path) -> Encoder:
     model.save_pretrained(folder)
     encoder.tokenizer().save_pretrained(folder)
-    return find(folder)
+    return base_encoder(folder)
 
 
 Step = tuple[dict[str, Any], Callable[..., Encoder]]  # what decides it beside its name, and what makes it in a folder

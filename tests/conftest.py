@@ -25,8 +25,9 @@ from transformers import (
 )
 
 from repmatch_lib.corpora import Corpus, load
-from repmatch_lib.encoders import Encoder, encoder
+from repmatch_lib.encoders import Encoder
 from repmatch_lib.tasks import Task
+from repmatch_lib.variants import encoder
 
 torch.set_num_threads(1)
 

@@ -13,8 +13,8 @@ from torch import Tensor
 import repmatch_lib as rm
 from repmatch_lib import store, variants
 from repmatch_lib.batching import encode
-from repmatch_lib.encoders import parted
 from repmatch_lib.models import frozen_model
+from repmatch_lib.variants import parted
 
 Tiny = Callable[[str], rm.Encoder]
 FAMILIES = ("bert", "electra", "llama")
