@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from repmatch_lib import requests, runner
-from repmatch_lib.runs import CODE
-from repmatch_lib.store import code_version, key
+from repmatch_lib.book import notebooks
+from repmatch_lib.experiments.requests import stages
+from repmatch_lib.store import key
+from repmatch_lib.versions import code_version, whole_version
 
 PROFILE = config.get("profile", "mini")
 STORE = Path(os.environ["REPMATCH_STORE"])
@@ -36,13 +37,13 @@ CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 OVERVIEWS = ("ledger", "execution")  # notebooks that read the records of all others
 READERS = {overview: [name for name in CHAPTERS if name not in OVERVIEWS] for overview in OVERVIEWS}
 
-VALUES = {name: runner.settings(f"notebooks/{name}.ipynb", PROFILE) for name in CHAPTERS}
-RUNS = {name: runner.plan(f"notebooks/{name}.ipynb", VALUES[name]) for name in CHAPTERS}
-REQUESTS = {request.id: request for runs in RUNS.values() for stage in requests.stages(runs) for request in stage}
+VALUES = {name: notebooks.settings(f"notebooks/{name}.ipynb", PROFILE) for name in CHAPTERS}
+RUNS = {name: notebooks.plan(f"notebooks/{name}.ipynb", VALUES[name]) for name in CHAPTERS}
+REQUESTS = {request.id: request for runs in RUNS.values() for stage in stages(runs) for request in stage}
 
 
 # One pool of processes makes what all notebooks need, and says so in a file of this name.
-PREPARED = STORE / f"prepared-{key(ids=sorted(REQUESTS), code=code_version())}"
+PREPARED = STORE / f"prepared-{key(ids=sorted(REQUESTS), code=whole_version())}"
 
 
 def made(wanted):
@@ -51,10 +52,8 @@ def made(wanted):
 
 
 def scoring_code(wildcards):
-    """The version of what scores instances; asked for only where it is needed, since it comes with transformers."""
-    from repmatch_lib.scoring import CODE as scoring
-
-    return code_version(scoring)
+    """The version of what scores instances."""
+    return code_version("repmatch_lib.instances.scoring")
 
 
 def read_by(name):
@@ -71,7 +70,7 @@ rule book:
         [f"book/_static/vendor/{name}" for name in VENDORED],
         "book/_static/built/planes.svg",
         WRITTEN,
-        [str(path) for path in Path("repmatch_lib").glob("*.py")],  # the reference is made of their docstrings
+        [str(path) for path in Path("repmatch_lib").rglob("*.py")],  # the reference is made of their docstrings
     output:
         "_build/html/index.html",
     params:
@@ -113,7 +112,7 @@ rule request:
         STORE / "runs" / "{key}.json",
     params:
         request=lambda wildcards: REQUESTS[wildcards.key].to_json(),
-        code=code_version(CODE),
+        code=lambda wildcards: REQUESTS[wildcards.key].code,
     threads: 1
     shell:
         "repmatch train {params.request:q} --out {output}"
@@ -148,7 +147,7 @@ rule notebook:
         f"{EXECUTED}/{{name}}.ipynb",
     params:
         values=lambda wildcards: VALUES[wildcards.name],
-        code=code_version(),
+        code=whole_version(),
         profile=PROFILE,
     threads: 1
     shell:

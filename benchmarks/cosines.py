@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 import repmatch_lib as rm
-from repmatch_lib.cls_baseline import row_blocks
+from repmatch_lib.embeddings.cosines import row_blocks
 
 BLOCK = 1024
 

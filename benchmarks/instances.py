@@ -27,13 +27,15 @@ from tqdm.auto import tqdm
 from transformers import BertConfig, BertModel, logging
 
 import repmatch_lib as rm
-from repmatch_lib.batching import within_budget
-from repmatch_lib.costs import instance_flops
-from repmatch_lib.models import frozen_model, lora_model
-from repmatch_lib.records import Record
-from repmatch_lib.scoring import TOKENS, Job, Scoring
+from repmatch_lib.book.records import Record
+from repmatch_lib.instances.costs import instance_flops
+from repmatch_lib.instances.job import Job
+from repmatch_lib.instances.trainee import Scoring
 from repmatch_lib.statistics import Estimate
-from repmatch_lib.store import provenance
+from repmatch_lib.training.batching import within_budget
+from repmatch_lib.training.devices import token_budget
+from repmatch_lib.training.heads import frozen_model, lora_model
+from repmatch_lib.versions import provenance
 
 CONTENDERS = {
     "released": "one at a time, as released: state reloaded, padded to 512, full SVD of query and value",
@@ -112,9 +114,8 @@ class Bench:
     def bare(self, rows: np.ndarray, backward: bool) -> Iterator[None]:
         """As many passes as steps, over the engine's batches."""
         model = self._model(("value",), "eager")
-        batches = [
-            self.job.encoded.collate(piece) for piece in within_budget(rows, self.job.encoded.lengths, TOKENS["cpu"])
-        ]
+        pieces = within_budget(rows, self.job.encoded.lengths, token_budget("scoring", "cpu"))
+        batches = [self.job.encoded.collate(piece) for piece in pieces]
         parameters = [p for p in model.parameters() if p.requires_grad]
         yield
         for batch, _ in itertools.product(batches, range(self.steps)):

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 
 import repmatch_lib as rm
-from repmatch_lib.store import provenance
+from repmatch_lib.versions import provenance
 
 
 def draw(rows: int, width: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 import repmatch_lib as rm
-from repmatch_lib.figures import COLORS, PAPER, RECORDED, THEME
+from repmatch_lib.figures.style import COLORS, PAPER, RECORDED, THEME
 
 PAGE = Path(__file__).with_name("playground.md")
 

@@ -15,8 +15,8 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from repmatch_lib.comparison import Comparison
-    from repmatch_lib.tasks import Task
+    from repmatch_lib.data.tasks import Task
+    from repmatch_lib.similarity.comparison import Comparison
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 PLOTS = (".png", ".svg", ".pdf")
@@ -33,7 +33,7 @@ def compare(
     plot: Annotated[Optional[Path], typer.Option(help="Write the heat maps to this PNG, SVG or PDF")] = None,
 ) -> None:
     """RepMatch of two adapters: a score a layer, their mean, and chance. No base model is loaded."""
-    from repmatch_lib.comparison import repmatch
+    from repmatch_lib.similarity.comparison import repmatch
 
     _check_plot(plot)
     _show(repmatch(a, b, module=module, side=side, same_base=same_base), plot)
@@ -58,7 +58,7 @@ def data(
     out: Annotated[Optional[Path], typer.Option(help="Keep the two adapters in this folder")] = None,
 ) -> None:
     """RepMatch of two data sets: an adapter is trained on each, and the two are compared."""
-    from repmatch_lib.pairs import train_pair
+    from repmatch_lib.training.pairs import train_pair
 
     _check_plot(plot)
     tasks = [_task(name, _of(text, k, "--text"), _of(label, k, "--label")) for k, name in enumerate((first, second))]
@@ -101,27 +101,27 @@ def run(
     prepared: Annotated[bool, typer.Option("--prepared", help="The store has what it needs: see prepare")] = False,
 ) -> None:
     """Run one notebook with other parameters; the executed notebook and its record go beside the book's."""
-    from repmatch_lib import runner
+    from repmatch_lib.book import notebooks
     from repmatch_lib.paths import project_file
 
     source = Path(notebook) if notebook.endswith(".ipynb") else project_file(f"notebooks/{notebook}.ipynb")
-    overrides = runner.parse(params or [])
+    overrides = notebooks.parse(params or [])
     named = overrides | ({} if profile == "mini" else {"profile": Path(profile).stem})
-    out = out or Path("book/executed") / f"{runner.output_name(source, named)}.ipynb"
-    console.print(f"Executed notebook: {runner.run(source, out, profile, overrides, prepared)}")
+    out = out or Path("book/executed") / f"{notebooks.output_name(source, named)}.ipynb"
+    console.print(f"Executed notebook: {notebooks.run(source, out, profile, overrides, prepared)}")
 
 
 @app.command()
 def prepare(
-    notebooks: Annotated[list[str], typer.Argument(help="Names of notebooks")],
+    names: Annotated[list[str], typer.Argument(help="Names of notebooks")],
     profile: Annotated[str, typer.Option(help="mini, laptop, paper, or a YAML file")] = "mini",
 ) -> None:
     """Make everything that some notebooks need and the store lacks: one request a core, each once."""
-    from repmatch_lib import runner
+    from repmatch_lib.book import notebooks
     from repmatch_lib.paths import project_file
 
-    files = [project_file(f"notebooks/{name}.ipynb") for name in notebooks]
-    runner.prepare([r for file in files for r in runner.plan(file, runner.settings(file, profile))])
+    files = [project_file(f"notebooks/{name}.ipynb") for name in names]
+    notebooks.prepare([r for file in files for r in notebooks.plan(file, notebooks.settings(file, profile))])
 
 
 @app.command()
@@ -130,7 +130,7 @@ def train(
     out: Annotated[Optional[Path], typer.Option(help="Write what was made to this JSON file")] = None,
 ) -> None:
     """Train one adapter, score a pool, find its duplicates or fine-tune on a selection, unless the store has it."""
-    from repmatch_lib.requests import parse
+    from repmatch_lib.experiments.catalogue import parse
     from repmatch_lib.store import write_atomically
 
     made = parse(request).make()
@@ -198,7 +198,7 @@ def gather(
     folder: Annotated[Path, typer.Argument(help="Folder that 'repmatch score --out' wrote")],
 ) -> None:
     """Join a folder's parts into scores.parquet, in the data's order; refuses if any is missing."""
-    from repmatch_lib.scores import GATHERED, ScoreStore
+    from repmatch_lib.instances.scores import GATHERED, ScoreStore
 
     console.print(f"{len(ScoreStore.open(folder).gather())} instances: {folder / GATHERED}", soft_wrap=True)
 
@@ -209,9 +209,9 @@ def keep(
     build: Annotated[Path, typer.Option(help="Folder of the build's records")] = Path("book/executed"),
 ) -> None:
     """Make a build's records the recorded results in data/recorded, and draw the cover's figure from them."""
-    from repmatch_lib import published
+    from repmatch_lib.book import ledger
 
-    published.keep(build, names)
+    ledger.keep(build, names)
     console.print(f"Kept {', '.join(names)}")
 
 
@@ -221,12 +221,12 @@ def main() -> None:
     try:
         app()
     except (ValueError, TypeError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
-        errors.print(f"[bold red]error:[/] {_escape(_message(error))}", highlight=False, soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
 def _task(name: str, text: str, label: str) -> Task:
-    from repmatch_lib.tasks import TASKS, Task, task
+    from repmatch_lib.data.tasks import TASKS, Task, task
 
     return task(name) if name in TASKS or not Path(name).suffix else Task.from_file(name, text, label)
 
@@ -250,14 +250,6 @@ def _part(text: str) -> tuple[int, int]:
     if not (slash and k.isdigit() and n.isdigit()):
         raise ValueError(f"--shard {text!r}: write k/n, such as 3/16")
     return int(k), int(n)
-
-
-def _message(error: Exception) -> str:
-    from pydantic import ValidationError
-
-    from repmatch_lib.runs import validation_message
-
-    return validation_message(error) if isinstance(error, ValidationError) else str(error)
 
 
 def _escape(text: str) -> str:

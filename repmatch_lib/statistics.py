@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, t
-from scipy.stats import bootstrap as scipy_bootstrap
+from scipy.stats import binomtest, bootstrap as scipy_bootstrap, t
 
 
 @dataclass(frozen=True)

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import ast
 import errno
 import hashlib
 import json
+import logging
 import os
-import platform
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from repmatch_lib.paths import PACKAGE, default_store
+from repmatch_lib.paths import default_store
+from repmatch_lib.versions import code_version
 
-PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "pyarrow")
+HASHES = "files.sha256"  # of a result's files, beside them
+log = logging.getLogger(__name__)
 
 
 class Store:
     """A folder of results, one folder each, named by their key.
 
     Safe for many processes at once: a result is made by one of them, under a lock, in a temporary folder beside its
-    place, and appears there in one step. A process that is killed leaves nothing that looks like a result.
+    place, and appears there in one step. A process that is killed leaves nothing that looks like a result. A result
+    whose files were changed since is made again.
     """
 
     def __init__(self, root: str | Path | None = None) -> None:
@@ -57,14 +56,14 @@ class Store:
             If the store cannot be written: found out before ``write`` is called, where it can be.
         """
         final = self.path(kind, key)
-        if final.is_dir():
+        if _is_sound(final):
             return final
         with self._writing():
             final.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(final.parent / f".{key}.lock")
             lock.acquire()
         try:
-            if not final.is_dir():
+            if not _is_sound(final):  # another process may have made it meanwhile
                 self._write(final, write)
         finally:
             lock.release()
@@ -79,7 +78,10 @@ class Store:
             with self._writing(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
                 write(temporary)
             with self._writing():
+                write_atomically(temporary / HASHES, json.dumps(_hashes(temporary), indent=1) + "\n")
                 temporary.chmod(0o755)
+                if final.is_dir():  # it was damaged
+                    shutil.rmtree(final)
                 os.replace(temporary, final)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -99,6 +101,37 @@ class Store:
             ) from error
 
 
+def stored(
+    kind: str, module: str, write: Callable[[Path], None], store: Store | None = None, /, **decisive: Any
+) -> Path:
+    """The folder of a result: found in the store, or written there on one thread.
+
+    Parameters
+    ----------
+    kind : str
+        Such as ``"adapters"``.
+    module : str
+        The caller's ``__name__``: its code, and all that it imports, belongs to the key.
+    write : callable
+        Fills an empty folder.
+    store : Store, optional
+    **decisive
+        Everything else that decides what the result is: fingerprints, settings.
+    """
+    key_of_all = key(code=code_version(module), **decisive)
+
+    def write_on_one_thread(folder: Path) -> None:
+        with one_thread():
+            write(folder)
+
+    return (store or Store()).make(kind, key_of_all, write_on_one_thread)
+
+
+def key(**parts: Any) -> str:
+    """A short hash of everything that determines a result."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:20]
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Products summed in one order, so that results do not depend on the number of cores; those take a run each."""
@@ -112,74 +145,49 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def write_atomically(path: str | Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all."""
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """A file to write, beside ``path``, whose place it takes in one step at the end, and not at all after an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "w") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o644)
+        os.close(handle)
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def key(**parts: Any) -> str:
-    """A short hash of everything that determines a result."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:20]
+def write_atomically(path: str | Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text(text)
 
 
-@lru_cache
-def code_version(modules: Iterable[str] = ()) -> str:
-    """Hash of library modules, all if none are named. Comments, docstrings and layout do not count.
-
-    Parameters
-    ----------
-    modules : tuple of str
-        Such as ``("training", "batching")``.
-    """
-    files = [PACKAGE / f"{name}.py" for name in modules] or sorted(PACKAGE.glob("*.py"))
-    digest = hashlib.sha256()
-    for file in files:
-        tree = ast.parse(file.read_text())
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-                if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
-                    body[0].value.value = ""
-        digest.update(ast.dump(tree).encode())
-    return digest.hexdigest()[:16]
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a folder, by its path within it."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != HASHES)
+    return {file.relative_to(folder).as_posix(): _sha256(file) for file in files}
 
 
-def provenance() -> dict[str, Any]:
-    """The software and the machine, without any path or host name."""
-    return {
-        "repmatch": _version("repmatch"),
-        "git_commit": git_commit(),
-        "code": code_version(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-    }
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-@lru_cache
-def git_commit() -> str | None:
-    """The checkout's commit, marked ``+`` if tracked files were changed; None outside a checkout."""
-    git = ["git", "-C", str(PACKAGE.parent)]
+def _is_sound(final: Path) -> bool:
+    """Whether a result is there, its files as they were written."""
+    if not final.is_dir():
+        return False
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+" if changed else "")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+        sound = json.loads((final / HASHES).read_text()) == _hashes(final)
+    except (FileNotFoundError, ValueError):
+        sound = False
+    if not sound:
+        log.warning("%s/%s was changed after it was made, and is made again", final.parent.name, final.name)
+    return sound

@@ -24,10 +24,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from repmatch_lib.corpora import Corpus, load
-from repmatch_lib.encoders import Encoder
-from repmatch_lib.tasks import Task
-from repmatch_lib.variants import encoder
+from repmatch_lib.data.corpora import Corpus, load
+from repmatch_lib.data.tasks import Task
+from repmatch_lib.training.encoder_variants import encoder
+from repmatch_lib.training.encoders import Encoder
 
 torch.set_num_threads(1)
 

@@ -263,7 +263,7 @@ def test_a_stop_while_saving_leaves_no_adapter_of_two(tmp_path: Path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("repmatch_lib.adapters.save_file", stopped)
+        patch.setattr("repmatch_lib.similarity.adapters.save_file", stopped)
         with pytest.raises(KeyboardInterrupt):
             new.save(tmp_path / "mine")
     with pytest.raises(FileNotFoundError, match="mine holds no"):

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import flop_registry
 from transformers import BertConfig, LlamaConfig
 
 import repmatch_lib as rm
-from repmatch_lib.models import frozen_model, lora_model
-from repmatch_lib.updates import AdamW, InstanceModel
+from repmatch_lib.instances.engine import AdamW, InstanceModel
+from repmatch_lib.training.heads import frozen_model, lora_model
 
 
 class Performed(TorchDispatchMode):

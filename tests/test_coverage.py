@@ -15,9 +15,10 @@ import torch
 from peft import PeftModel
 
 import repmatch_lib as rm
-from repmatch_lib import early, instances
-from repmatch_lib.models import frozen_model
-from repmatch_lib.requests import parse
+from repmatch_lib.experiments.catalogue import parse
+from repmatch_lib.instances import scoring as instances
+from repmatch_lib.selection import el2n as early
+from repmatch_lib.training.heads import frozen_model
 
 Tiny = Callable[[str], rm.Encoder]
 
@@ -41,7 +42,7 @@ def radius(similarity: np.ndarray, rows: list[int] | np.ndarray) -> float:
 def test_similarity_of_updates_is_repmatch_pair_by_pair(
     tiny: Tiny, toy: rm.Corpus, rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("repmatch_lib.coverage.ROWS", 4)
+    monkeypatch.setattr("repmatch_lib.selection.coverage.ROWS", 4)
     updates = rm.instance_updates(tiny("bert"), toy.take(list(range(9))), rank=rank, max_length=32, progress=False)
     found, basis = rm.update_similarity(updates), updates.basis()
     for a, b in combinations(range(9), 2):

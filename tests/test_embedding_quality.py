@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from safetensors.torch import load_file
 from scipy.integrate import quad
 from scipy.spatial.distance import pdist
@@ -21,8 +20,8 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor
 
 import repmatch_lib as rm
-from repmatch_lib import words
-from repmatch_lib.models import frozen_model
+from repmatch_lib.embeddings import words
+from repmatch_lib.training.heads import frozen_model
 
 Tiny = Callable[[str], rm.Encoder]
 

@@ -15,8 +15,8 @@ from scipy.stats import spearmanr
 from sklearn.metrics import accuracy_score
 
 import repmatch_lib as rm
-from repmatch_lib.evaluation import best_span
-from repmatch_lib.models import frozen_model
+from repmatch_lib.training.evaluation import best_span
+from repmatch_lib.training.heads import frozen_model
 
 Tiny = Callable[[str], rm.Encoder]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import repmatch_lib as rm
-from repmatch_lib.records import Record
+from repmatch_lib.book.records import Record
 
 TASKS, SEEDS, LAYERS, WIDTH = ("sst2", "imdb", "mnli"), (3, 5, 8, 9), 2, 16
 LAYER = "base_model.model.encoder.layer.{}.attention.self.value.lora_{}.weight"

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import repmatch_lib as rm
-from repmatch_lib import full
-from repmatch_lib.batching import encode
-from repmatch_lib.models import frozen_model
-from repmatch_lib.requests import parse
+from repmatch_lib.experiments.catalogue import parse
+from repmatch_lib.training import full
+from repmatch_lib.training.batching import encode
+from repmatch_lib.training.heads import frozen_model
 
 Tiny = Callable[[str], rm.Encoder]
 

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from transformers import ViTConfig, ViTForImageClassification
 
 import repmatch_lib as rm
-from repmatch_lib import images
+from repmatch_lib.experiments import images
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import repmatch_lib as rm
-from repmatch_lib import encoders
-from repmatch_lib.models import frozen_model, longest_text, lora_model, target_modules
+from repmatch_lib.training import encoders
+from repmatch_lib.training.heads import frozen_model, longest_text, lora_model, target_modules
 
 Tiny = Callable[[str], rm.Encoder]
 FAMILIES = ("bert", "electra", "llama")

@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.stats import binom
 
 import repmatch_lib as rm
-from repmatch_lib import published
-from repmatch_lib.overlap import BANDS, GROUPS, HEURISTICS
-from repmatch_lib.runs import resolve
+from repmatch_lib.book import ledger as published
+from repmatch_lib.data.overlap_groups import BANDS, GROUPS, HEURISTICS
 
 LABELS = ("entailment", "neutral", "contradiction")
 WORDS = [f"w{k}" for k in range(12)]
@@ -199,7 +197,7 @@ def test_one_label_alone_is_refused() -> None:
 
 def test_a_run_trains_on_its_group() -> None:
     run = rm.Run("snli", source="mini", rows=20, sample_seed=3, group="mid")
-    _, data, _ = resolve(run)
+    data = run.rows_of()
     expected = rm.draw(rm.load(rm.task("snli"), source="mini"), "mid", 20, 3)
     assert data.fingerprint == expected.fingerprint and data.source == "mini:snli/train.parquet, mid"
     assert run.id != rm.Run("snli", source="mini", rows=20, sample_seed=3).id

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import repmatch_lib as rm
-from repmatch_lib import cli, pairs
-from repmatch_lib.pairs import with_shared_labels
+from repmatch_lib import cli
+from repmatch_lib.training import pairs
+from repmatch_lib.training.pairs import with_shared_labels
 
 FIVE = ("awful", "bad", "fair", "good", "superb")
 TEXTS = ('weak, "thin" jokes', "糟糕透了", "😐 average", "很好看, really", 'a "masterpiece" 🤩')

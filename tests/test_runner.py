@@ -15,7 +15,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 import repmatch_lib as rm
-from repmatch_lib import cli, requests, runner
+from repmatch_lib import cli
+from repmatch_lib.book import notebooks as runner
+from repmatch_lib.experiments.catalogue import parse
+from repmatch_lib.experiments.requests import stages
 from repmatch_lib.paths import project_file
 
 NOTEBOOKS = sorted(project_file("notebooks").glob("*.ipynb"))
@@ -104,8 +107,8 @@ def test_every_notebook_states_its_parameters(file: Path) -> None:
 def test_every_profile_fits_every_notebook(file: Path, profile: str) -> None:
     values = runner.settings(file, profile)
     runs = runner.plan(file, values)
-    assert all(requests.parse(run.to_json()) == run for run in runs) and len(set(runs)) == len(runs)
-    adapters = [run for stage in requests.stages(runs) for run in stage if isinstance(run, rm.Run)]
+    assert all(parse(run.to_json()) == run for run in runs) and len(set(runs)) == len(runs)
+    adapters = [run for stage in stages(runs) for run in stage if isinstance(run, rm.Run)]
     assert {run.encoder for run in adapters} <= {
         values.get("encoder"),
         *values.get("encoders", []),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -11,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pydantic import ValidationError
 
 import repmatch_lib as rm
-from repmatch_lib import instances, requests, runner, tuning
-from repmatch_lib.models import frozen_model
-from repmatch_lib.requests import parse, stages
+from repmatch_lib.book import notebooks as runner
+from repmatch_lib.experiments.catalogue import parse
+from repmatch_lib.experiments.requests import stages
+from repmatch_lib.instances import scoring as instances
+from repmatch_lib.training import fine_tuning as tuning, loop
+from repmatch_lib.training.heads import frozen_model
 
 Tiny = Callable[[str], rm.Encoder]
 
@@ -209,14 +212,14 @@ def test_one_selection_by_two_rules_is_one_outcome(request_: Callable[..., rm.Fi
 
 
 def test_classes_are_needed_to_balance() -> None:
-    with pytest.raises(ValidationError, match="squad has no classes to balance: give balance=None"):
+    with pytest.raises(ValueError, match="squad has no classes to balance: give balance=None"):
         rm.Selection(rm.Ranking(rm.Run("squad")), balance="label")
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_what_a_method_trains(tiny: Tiny, toy: rm.Corpus, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     seen = {}
-    fit = tuning.fit
+    fit = loop.fit
 
     def watched(model: object, *args: object) -> list[float]:
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -225,7 +228,7 @@ def test_what_a_method_trains(tiny: Tiny, toy: rm.Corpus, monkeypatch: pytest.Mo
         seen["all"] = set(before)
         return losses
 
-    monkeypatch.setattr(tuning, "fit", watched)
+    monkeypatch.setattr(loop, "fit", watched)
     rm.fine_tune(tiny("bert"), toy, toy, method=method, lr=1e-2, epochs=2, max_length=32, progress=False)
     of_head = {name for name in seen["all"] if "classifier" in name}
     if method == "full":
@@ -279,15 +282,14 @@ def test_results_do_not_depend_on_the_number_of_threads(
     assert same[0] == same[1] and {one.provenance["training"]["threads"] for one in found} == {1}
 
 
-def test_kinds_are_told_apart_by_a_field_of_their_own() -> None:
-    import dataclasses
-
-    fields = {
-        name: {f.name for f in dataclasses.fields(getattr(rm, name))}
-        for name in ("Run", "Ranking", "Deduplicated", "FineTuning", "FullRun", "Transfer", "Coverage", "EarlyErrors")
-    }
-    for field, (_, kind) in requests.KINDS.items():
-        assert [name for name, names in fields.items() if field in names] == [kind]
+def test_a_request_says_its_kind_and_is_read_again(request_: Callable[..., rm.FineTuning]) -> None:
+    asked = request_()
+    assert json.loads(asked.to_json())["kind"] == "fine-tuning" and parse(asked.to_json()) == asked
+    assert parse('{"task": "sst2"}') == rm.Run("sst2")  # what most ask for needs not be said
+    with pytest.raises(ValueError, match="unknown kind of request 'tuning': give one of run, full run, ranking"):
+        parse('{"kind": "tuning"}')
+    with pytest.raises(ValueError, match="rows_ = 3: there is no such setting; there are target, rows, sample_seed"):
+        parse('{"kind": "ranking", "target": {"task": "sst2"}, "rows_": 3}')
 
 
 def test_a_record_of_outcomes_names_the_adapters_behind_them(request_: Callable[..., rm.FineTuning]) -> None:

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 import repmatch_lib as rm
-from repmatch_lib import semdedup
-from repmatch_lib.requests import parse, stages
+from repmatch_lib.experiments.catalogue import parse
+from repmatch_lib.experiments.requests import stages
+from repmatch_lib.selection import duplicates as semdedup
 
 Tiny = Callable[[str], rm.Encoder]
 
@@ -146,7 +146,7 @@ KILLED = """
 import os, sys
 import numpy as np
 import repmatch_lib as rm
-from repmatch_lib.scores import ScoreStore
+from repmatch_lib.instances.scores import ScoreStore
 
 put, done = ScoreStore.put, []
 def put_two(self, block, table):
@@ -307,7 +307,7 @@ def test_requests_of_what_is_left(tiny: Tiny, toy: rm.Corpus) -> None:
     assert stages([top, random])[-1] == [top] and set(random.needs) == {deduplicated}
     assert set(top.needs) == {ranking, deduplicated} and plain.needs == (ranking,)
     assert "share" not in plain.to_json()
-    with pytest.raises(ValidationError, match="less than or equal to 1"):
+    with pytest.raises(ValueError, match="less than or equal to 1"):
         rm.Deduplicated(ranking, 1.5)
 
 

@@ -6,7 +6,6 @@ import errno
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ def write(folder: Path) -> None:
 
 
 def left(root: Path) -> list[str]:
-    """Everything in a store but its locks."""
-    return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and p.suffix != ".lock")
+    """Everything in a store but locks and hashes."""
+    files = [p for p in root.rglob("*") if p.is_file() and p.suffix != ".lock" and p.name != stores.HASHES]
+    return sorted(str(p.relative_to(root)) for p in files)
 
 
 def test_the_second_time_it_is_found(own_store: Path) -> None:
@@ -142,54 +142,35 @@ def test_keys_do_not_depend_on_order() -> None:
     assert len(keys | {stores.key(**other) for other in others}) == 5
 
 
-CODE = '''"""What it is."""
-def double(x):
-    """Twice x."""
-    return 2 * x
-
-class Pair:
-    """Two."""
-    size = 2
-'''
-SAME = {
-    "comments": CODE.replace("2 * x", "2 * x  # twice"),
-    "docstrings": CODE.replace("What it is", "Something").replace("Twice x.", "Two x.").replace('"Two."', '"A pair."'),
-    "layout": CODE.replace("\n\n", "\n\n\n").replace("2 * x", "(2 *\n        x)"),
-}
-OTHER = {
-    "a number": CODE.replace("2 * x", "3 * x"),
-    "a name": CODE.replace("double", "twice"),
-    "a default": CODE.replace("(x)", "(x=1)"),
-    "a string that is no docstring": CODE.replace("size = 2", 'size = "2"'),
-    "an operator": CODE.replace("2 * x", "2 + x"),
-}
-
-
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(stores, "PACKAGE", tmp_path)
-    stores.code_version.cache_clear()
-    yield tmp_path
-    stores.code_version.cache_clear()
+@pytest.mark.parametrize("damage", ["a bit", "cut", "gone", "another file", "hashes gone"])
+def test_a_result_that_was_changed_is_made_again(
+    own_store: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = rm.Store().make("things", "k", write)
+    file = folder / "result"
+    if damage == "a bit":
+        file.write_text("whOle")
+    elif damage == "cut":
+        file.write_text("who")
+    elif damage == "gone":
+        file.unlink()
+    elif damage == "another file":
+        (folder / "more").write_text("")
+    else:
+        (folder / stores.HASHES).unlink()
+    with caplog.at_level("WARNING"):
+        rm.Store().make("things", "k", write)
+    assert "things/k was changed after it was made" in caplog.text
+    assert file.read_text() == "whole" and left(own_store) == ["things/k/result"]
 
 
-def version(package: Path, code: str) -> str:
-    (package / "one.py").write_text(code)
-    stores.code_version.cache_clear()
-    return stores.code_version(("one",))
-
-
-def test_the_code_version_is_of_code_alone(package: Path) -> None:
-    expected = version(package, CODE)
-    assert {name: version(package, code) for name, code in SAME.items()} == dict.fromkeys(SAME, expected)
-    assert len({expected, *(version(package, code) for code in OTHER.values())}) == 1 + len(OTHER)
-
-
-def test_the_code_version_is_of_the_named_modules(package: Path) -> None:
-    expected = version(package, CODE)
-    (package / "two.py").write_text("x = 1")
-    assert version(package, CODE) == expected
-    everything = stores.code_version()
-    (package / "two.py").write_text("x = 2")
-    assert version(package, CODE) == expected
-    assert stores.code_version() != everything != expected
+def test_a_file_appears_whole_readable_by_all_and_alone(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "table.bin"
+    with stores.whole(file) as temporary:
+        temporary.write_bytes(b"half")
+        assert not file.exists() and temporary.parent == file.parent
+    assert file.read_bytes() == b"half" and file.stat().st_mode & 0o777 == 0o644
+    with pytest.raises(KeyboardInterrupt), stores.whole(file) as temporary:
+        temporary.write_bytes(b"other")
+        raise KeyboardInterrupt
+    assert file.read_bytes() == b"half" and list(file.parent.iterdir()) == [file]

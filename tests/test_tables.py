@@ -7,7 +7,7 @@ import math
 import pytest
 
 import repmatch_lib as rm
-from repmatch_lib import tables
+from repmatch_lib.book import tables
 
 NONE = math.nan
 RECORDED = {"a": rm.Estimate(1.26, 1, 2, 5, "run"), "b": rm.Estimate(2, NONE, NONE, 1, "run")}

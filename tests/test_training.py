@@ -18,14 +18,14 @@ import pyarrow as pa
 import pytest
 import torch
 from conftest import WORDS
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from safetensors.torch import load_file, save, save_file
 
 import repmatch_lib as rm
-from repmatch_lib import training
-from repmatch_lib.batching import encode, shuffled_batches, within_budget
-from repmatch_lib.models import frozen_model, lora_model
+from repmatch_lib.training import loop, lora
+from repmatch_lib.training.batching import encode, shuffled_batches, within_budget
+from repmatch_lib.training.heads import frozen_model, lora_model
+from repmatch_lib.training.loop import Training, fit
 
 Tiny = Callable[[str], rm.Encoder]
 lengths_of_rows = st.lists(st.integers(1, 60), min_size=1, max_size=300).map(np.array)
@@ -218,7 +218,7 @@ def test_every_parameter_follows_adamw(family: str, tiny: Tiny, toy: rm.Corpus) 
     lr, decay, eps = 1e-3, 0.01, 1e-8
     trained, copy = (frozen_model(tiny(family), "classification", 2, 0).requires_grad_(True).eval() for _ in range(2))
     encoded = encode(tiny(family).tokenizer(), toy, 32)
-    training.fit(trained, encoded, lr, 3, len(toy), 0, 100_000, "float32", False, "toy")
+    fit(trained, encoded, Training(lr=lr, epochs=3, batch_size=len(toy), tokens=100_000, precision="float32"))
     means, squares = ({name: 0.0 for name, _ in copy.named_parameters()} for _ in range(2))
     batch = encoded.collate(range(len(toy)))
     for step in (1, 2, 3):
@@ -244,7 +244,7 @@ def test_gradients_of_pieces_add_up(tiny: Tiny, toy: rm.Corpus, monkeypatch: pyt
         pieces.append(len(found))
         return found
 
-    monkeypatch.setattr(training, "within_budget", spy)
+    monkeypatch.setattr(loop, "within_budget", spy)
     same = {"batch_size": 16, "dropout": False, "lr": 1e-3}
     small = train(tiny("bert"), toy, tokens=64, **same)
     assert min(pieces) >= 2
@@ -297,7 +297,7 @@ def test_a_run_is_trained_once(tiny: Tiny, toy: rm.Corpus, own_store: Path, monk
         calls.append(settings["seed"])
         return original(*arguments, **settings)
 
-    monkeypatch.setattr(training, "train_adapter", count)
+    monkeypatch.setattr(lora, "train_adapter", count)
     first, again = rm.adapter(run, progress=False), rm.adapter(run, progress=False)
     assert calls == [0] and digest(first) == digest(again)
     assert first.provenance["software"]["packages"]["torch"] == version("torch")
@@ -331,9 +331,9 @@ def test_another_tokenizer_or_configuration_is_another_encoder(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epochs": 0}, "epochs = 0: give 1 or more"),
-        ({"batch_size": -3}, "batch_size = -3: give 1 or more"),
-        ({"max_length": 1}, "max_length = 1: give 8 or more"),
+        ({"epochs": 0}, "epochs = 0: it should be greater than or equal to 1"),
+        ({"batch_size": -3}, "batch_size = -3: it should be greater than or equal to 1"),
+        ({"max_length": 1}, "max_length = 1: it should be greater than or equal to 8"),
         ({"modules": ()}, "modules is empty"),
     ],
     ids=str,

@@ -18,9 +18,11 @@ from peft import PeftModel
 from sklearn.linear_model import LogisticRegression
 
 import repmatch_lib as rm
-from repmatch_lib import cls_baseline, transfer
-from repmatch_lib.models import frozen_model
-from repmatch_lib.requests import parse, stages
+from repmatch_lib.embeddings import vectors as of_texts
+from repmatch_lib.experiments import transfer
+from repmatch_lib.experiments.catalogue import parse
+from repmatch_lib.experiments.requests import stages
+from repmatch_lib.training.heads import frozen_model
 
 Tiny = Callable[[str], rm.Encoder]
 DRAWN = np.random.default_rng(0)
@@ -95,9 +97,9 @@ def test_a_transfer_is_logistic_regression_on_the_adapted_encoder(
     labels = pa.array(np.random.default_rng(1).integers(0, 2, len(toy)))  # that are not all told right
     drawn = dataclasses.replace(toy, table=toy.table.set_column(toy.table.column_names.index("label"), "label", labels))
     parts = drawn.take(range(0, 24)), drawn.take(range(24, 40))
-    seen, vectors = [], cls_baseline.vectors
+    seen, vectors = [], of_texts.vectors
     monkeypatch.setattr(transfer, "head_rows", lambda *_: parts)
-    monkeypatch.setattr(cls_baseline, "vectors", lambda *a, **k: seen.append(vectors(*a, **k)) or seen[-1])
+    monkeypatch.setattr(of_texts, "vectors", lambda *a, **k: seen.append(vectors(*a, **k)) or seen[-1])
     request = rm.Transfer(run, to=("sst2",))
     assert parse(request.to_json()).id == request.id and stages([request])[0] == [run]
     found = request.make(progress=False)

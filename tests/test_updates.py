@@ -11,9 +11,9 @@ import torch
 from conftest import WORDS
 
 import repmatch_lib as rm
-from repmatch_lib.batching import encode
-from repmatch_lib.models import frozen_model, lora_model
-from repmatch_lib.scoring import Scoring
+from repmatch_lib.instances.job import Scoring
+from repmatch_lib.training.batching import encode
+from repmatch_lib.training.heads import frozen_model, lora_model
 
 Tiny = Callable[[str], rm.Encoder]
 

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import repmatch_lib as rm
-from repmatch_lib import runner
+from repmatch_lib.book import notebooks as runner
 from repmatch_lib.paths import project_file
 
 CHAPTER = project_file("notebooks/batches.ipynb")

@@ -1,12 +1,14 @@
-"""Sphinx extension: the reference of every public name, module by module, where a page says ``<!-- public API -->``.
+"""Sphinx extension: the reference of every public name, room by room, where a page says ``<!-- public API -->``.
 
 The names come from the library itself, so that none can be forgotten; autodoc and napoleon read their docstrings.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -14,6 +16,15 @@ from sphinx.application import Sphinx
 import repmatch_lib as rm
 
 MARK = "<!-- public API -->"
+FIRST = (
+    "repmatch", "Adapter", "task", "load", "encoder", "train_adapter", "train_pair", "compare_all", "score_instances",
+    "select", "lora_basis", "grassmann_similarity",
+)  # fmt: skip
+# From the measure outwards.
+ORDER = (
+    "similarity", "data", "training", "instances", "selection", "embeddings", "experiments", "book", "figures",
+    "statistics", "store",
+)  # fmt: skip
 SETTINGS = {
     "add_module_names": False,
     "autodoc_class_signature": "mixed",
@@ -29,17 +40,47 @@ SETTINGS = {
 UNLINKED = ("py:.*", ".*")
 
 
+def public_names() -> dict[str, list[str]]:
+    """Public names by module, as the library's stub has them."""
+    stub = ast.parse(Path(rm.__file__).with_suffix(".pyi").read_text())
+    found: dict[str, list[str]] = {}
+    for node in stub.body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.setdefault(node.module, []).extend(alias.name for alias in node.names)
+    return found
+
+
 def reference() -> str:
-    """The reference as Markdown around autodoc's directives."""
-    return "\n".join(section(name, names) for name, names in rm._PUBLIC.items())
+    """The reference as Markdown around autodoc's directives: a dozen names first, then room by room."""
+    names = public_names()
+    rooms = list(dict.fromkeys(module.partition(".")[0] for module in names))
+    return "\n".join([first(names), *(section(room, names) for room in sorted(rooms, key=ORDER.index))])
 
 
-def section(name: str, names: list[str]) -> str:
-    """One module: what it is about, and its public names."""
-    module = import_module(f"repmatch_lib.{name}")
-    about = inspect.getdoc(module).splitlines()[0]
-    directives = "\n\n".join(directive(each, getattr(module, each)) for each in names)
-    return f"## {name}\n\n{about}\n\n```{{eval-rst}}\n.. currentmodule:: {module.__name__}\n\n{directives}\n```\n"
+def first(names: dict[str, list[str]]) -> str:
+    """The names that most people need, a line each."""
+    where = {name: module for module, of_module in names.items() for name in of_module}
+    lines = [
+        f"- {{py:obj}}`rm.{name} <repmatch_lib.{where[name]}.{name}>`: {summary(getattr(rm, name))}" for name in FIRST
+    ]
+    return "## A dozen to begin with\n\n" + "\n".join(lines) + "\n"
+
+
+def section(room: str, names: dict[str, list[str]]) -> str:
+    """One room: what it is about, and its public names, module by module."""
+    parts = [f"## {room}\n\n{summary(import_module(f'repmatch_lib.{room}'))}\n"]
+    for module, of_module in names.items():
+        if module.partition(".")[0] == room:
+            found = import_module(f"repmatch_lib.{module}")
+            about = f"**{module.rpartition('.')[2]}**: {summary(found)}\n\n" if "." in module else ""
+            directives = "\n\n".join(directive(each, getattr(found, each)) for each in of_module)
+            parts.append(f"{about}```{{eval-rst}}\n.. currentmodule:: {found.__name__}\n\n{directives}\n```\n")
+    return "\n".join(parts)
+
+
+def summary(value: object) -> str:
+    """The first line of its docstring."""
+    return (inspect.getdoc(value) or "").splitlines()[0]
 
 
 def directive(name: str, value: object) -> str:

@@ -13,8 +13,8 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
+from repmatch_lib.book.ledger import records
 from repmatch_lib.paths import project_file
-from repmatch_lib.published import records
 from repmatch_lib.statistics import Estimate
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from repmatch_lib.book.ledger import NOT_RUN, REFUTED, REPRODUCED, UNDECIDED, ledger
 from repmatch_lib.paths import project_file
-from repmatch_lib.published import NOT_RUN, REFUTED, REPRODUCED, UNDECIDED, ledger
 
 
 class State(SphinxDirective):

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 import yaml
 
-from repmatch_lib.records import Record
+from repmatch_lib.book.records import Record
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build/html"

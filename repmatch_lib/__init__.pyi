@@ -1,0 +1,231 @@
+"""The public names and where they live: for editors and type checkers, and for the lazy import in `__init__.py`."""
+
+from .book.execution import (
+    execution as execution,
+    execution_table as execution_table,
+    software_table as software_table,
+)
+from .book.explorer import (
+    explorer_page as explorer_page,
+)
+from .book.ledger import (
+    claims as claims,
+    ledger as ledger,
+    published_numbers as published_numbers,
+    recorded as recorded,
+)
+from .book.records import (
+    Record as Record,
+)
+from .book.tables import (
+    beside as beside,
+    in_short as in_short,
+    points_table as points_table,
+    recorded_with as recorded_with,
+    rules as rules,
+    running_times as running_times,
+    three_columns as three_columns,
+)
+from .data.corpora import (
+    Corpus as Corpus,
+    load as load,
+)
+from .data.overlap_groups import (
+    draw as draw,
+    group_counts as group_counts,
+    word_overlap as word_overlap,
+)
+from .data.tasks import (
+    TASKS as TASKS,
+    Task as Task,
+    task as task,
+)
+from .embeddings.cosines import (
+    Cosines as Cosines,
+    cosine_share as cosine_share,
+    cosines as cosines,
+)
+from .embeddings.probes import (
+    cluster_scores as cluster_scores,
+    k_means as k_means,
+    ndcg as ndcg,
+    pair_spearman as pair_spearman,
+    probe as probe,
+    purity as purity,
+    reciprocal_ranks as reciprocal_ranks,
+)
+from .embeddings.quality import (
+    alignment as alignment,
+    centre as centre,
+    coordinates as coordinates,
+    effective_rank as effective_rank,
+    linear_cka as linear_cka,
+    mean_cosine as mean_cosine,
+    spectrum as spectrum,
+    uniformity as uniformity,
+    whiten as whiten,
+)
+from .embeddings.task_distances import (
+    linear_transfer as linear_transfer,
+    mmd as mmd,
+)
+from .embeddings.vectors import (
+    vectors as vectors,
+)
+from .embeddings.words import (
+    analogies as analogies,
+    analogy_questions as analogy_questions,
+    intruder_questions as intruder_questions,
+    intruders as intruders,
+    token_embeddings as token_embeddings,
+    token_rows as token_rows,
+)
+from .experiments.fine_tunings import (
+    FineTuning as FineTuning,
+)
+from .experiments.images import (
+    ImageSet as ImageSet,
+    image_adapter as image_adapter,
+    image_encoder as image_encoder,
+    image_set as image_set,
+    rotations_named as rotations_named,
+)
+from .experiments.pools import (
+    Coverage as Coverage,
+    Deduplicated as Deduplicated,
+    EarlyErrors as EarlyErrors,
+)
+from .experiments.rankings import (
+    Ranking as Ranking,
+)
+from .experiments.runs import (
+    FullRun as FullRun,
+    Run as Run,
+    adapter as adapter,
+    grid as grid,
+)
+from .experiments.selections import (
+    Selection as Selection,
+)
+from .experiments.transfer import (
+    Transfer as Transfer,
+    Transferred as Transferred,
+    head_rows as head_rows,
+    head_vectors as head_vectors,
+    refit_head as refit_head,
+)
+from .figures.lines import (
+    curves_figure as curves_figure,
+    layer_profile as layer_profile,
+    order_figure as order_figure,
+    share_curves as share_curves,
+    spectrum_figure as spectrum_figure,
+)
+from .figures.maps import (
+    gain_maps as gain_maps,
+    grid_panels as grid_panels,
+    matrix as matrix,
+    matrix_panels as matrix_panels,
+    pictures as pictures,
+)
+from .figures.points import (
+    estimates_figure as estimates_figure,
+    gain_points as gain_points,
+    scatter_panels as scatter_panels,
+    times_figure as times_figure,
+)
+from .instances.costs import (
+    instance_flops as instance_flops,
+    projected_hours as projected_hours,
+)
+from .instances.scores import (
+    Scores as Scores,
+    ScoreStore as ScoreStore,
+)
+from .instances.scoring import (
+    Updates as Updates,
+    instance_updates as instance_updates,
+    score_instances as score_instances,
+)
+from .instances.trainee import Scoring as Scoring
+from .selection.coverage import (
+    facility_location as facility_location,
+    k_centre as k_centre,
+    update_similarity as update_similarity,
+)
+from .selection.duplicates import (
+    Duplicates as Duplicates,
+    near_duplicates as near_duplicates,
+)
+from .selection.el2n import (
+    el2n as el2n,
+)
+from .selection.rules import (
+    select as select,
+)
+from .similarity.adapters import (
+    Adapter as Adapter,
+)
+from .similarity.all_pairs import (
+    AllPairs as AllPairs,
+    compare_all as compare_all,
+)
+from .similarity.comparison import (
+    Comparison as Comparison,
+    repmatch as repmatch,
+)
+from .similarity.subspaces import (
+    chance_scores as chance_scores,
+    grassmann_similarity as grassmann_similarity,
+    lora_basis as lora_basis,
+    repmatch_score as repmatch_score,
+    shuffled_basis as shuffled_basis,
+    thin_basis as thin_basis,
+)
+from .similarity.variance import (
+    projection_products as projection_products,
+    variance_shares as variance_shares,
+)
+from .statistics import (
+    Estimate as Estimate,
+    bootstrap as bootstrap,
+    jackknife as jackknife,
+    mean_over as mean_over,
+    paired as paired,
+    percentage as percentage,
+    summary as summary,
+)
+from .store import (
+    Store as Store,
+)
+from .training.encoder_makers import (
+    fine_tuned_encoder as fine_tuned_encoder,
+    random_encoder as random_encoder,
+    shallow_encoder as shallow_encoder,
+    tuned_encoder as tuned_encoder,
+)
+from .training.encoder_variants import (
+    encoder as encoder,
+    variant as variant,
+)
+from .training.encoders import (
+    Encoder as Encoder,
+)
+from .training.evaluation import (
+    answer_f1 as answer_f1,
+    evaluate as evaluate,
+)
+from .training.fine_tuning import (
+    Outcome as Outcome,
+    fine_tune as fine_tune,
+)
+from .training.full import (
+    full_adapter as full_adapter,
+    truncated as truncated,
+)
+from .training.lora import (
+    train_adapter as train_adapter,
+)
+from .training.pairs import (
+    train_pair as train_pair,
+)

@@ -1,0 +1,85 @@
+"""How each chapter was executed: software, device, data, precision and seconds, from the records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+
+from repmatch_lib.book.ledger import records
+from repmatch_lib.book.records import Record
+from repmatch_lib.book.tables import as_markdown, chapter_link, listed
+from repmatch_lib.paths import project_file
+
+PACKAGES = ("torch", "transformers", "peft", "numpy")
+
+
+SOFTWARE = ["python", *PACKAGES, "machine"]
+
+
+def execution(folder: str | Path | None = None) -> pd.DataFrame:
+    """What the records of a folder say of their execution, one row an experiment.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Of a build's records; ``data/recorded`` if not given.
+
+    Returns
+    -------
+    DataFrame
+        ``experiment``; ``seconds`` of training, added up over its runs, each of which took one core; ``device``,
+        ``precision``, ``encoder``, ``data`` (where the rows came from), ``rows`` (of each corpus), ``python``, one
+        column for each of the main packages, ``machine`` and ``commit`` (of this project; ``+`` for changed files).
+        Several values of one kind are joined by commas.
+    """
+    found = records(folder or project_file("data/recorded"))
+    return pd.DataFrame([_row(record) for record in found.values()])
+
+
+def execution_table(folder: str | Path | None = None) -> Markdown:
+    """The same as a table for a page, with links to the chapters and without the software."""
+    table = execution(folder)
+    if table.empty:
+        return Markdown("No record yet.")
+    table["experiment"] = [chapter_link(name, name) for name in table["experiment"]]
+    table["seconds"] = table["seconds"].map("{:,.0f}".format)
+    return as_markdown(table.drop(columns=SOFTWARE).rename(columns={"seconds": "training, s"}).to_dict("records"))
+
+
+def software_table(folder: str | Path | None = None) -> Markdown:
+    """Which versions and machines there were, and which experiments were made with each, as a table for a page."""
+    table = execution(folder)
+    if table.empty:
+        return Markdown("No record yet.")
+    together = table.groupby(SOFTWARE, sort=False)["experiment"].agg(", ".join).reset_index()
+    return as_markdown(together.to_dict("records"))
+
+
+def _row(record: Record) -> dict[str, Any]:
+    made = record.provenance
+    trained, software = made["training"], [made["software"], *made.get("trained_with", [])]
+    return {
+        "experiment": record.experiment,
+        "seconds": record.measured["training_seconds"],
+        "device": listed(trained["device"]),
+        "precision": listed(trained["precision"]),
+        "encoder": listed(made["encoder"]["name"]),
+        "data": _distinct(corpus["source"].partition(":")[0] for corpus in made["corpora"]),
+        "rows": _distinct(corpus["rows"] for corpus in made["corpora"]),
+        "python": _distinct(each["python"] for each in software),
+        **{name: _distinct(each["packages"].get(name, "–") for each in software) for name in PACKAGES},
+        "machine": _distinct(each["machine"] for each in software),
+        "commit": _commit(made["software"]["git_commit"]),
+    }
+
+
+def _distinct(values: Any) -> str:
+    return ", ".join(map(str, sorted(set(values))))
+
+
+def _commit(commit: str | None) -> str:
+    """Its first digits, with the mark of changed files; none outside a checkout."""
+    return f"{commit[:8]}{'+' * commit.endswith('+')}" if commit else "–"

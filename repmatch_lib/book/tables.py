@@ -1,0 +1,172 @@
+"""The ledger and the records as Markdown tables for pages."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+
+from repmatch_lib.book.ledger import NOT_RUN, ledger, recorded, records
+from repmatch_lib.book.records import Record
+from repmatch_lib.figures.style import KINDS
+from repmatch_lib.paths import project_file
+from repmatch_lib.statistics import Estimate
+
+
+def three_columns(ledger: pd.DataFrame, experiment: str | None = None) -> Markdown:
+    """The ledger as a table for a page; one chapter's lines, or all with links to their chapters."""
+    chosen = ledger if experiment is None else ledger[ledger.experiment == experiment]
+    rows = [
+        {
+            "claim": f"{row.where if experiment else chapter_link(row.experiment, row.where)}: {row.claim}",
+            "interval must": row.criterion, "paper": row.paper, "recorded": _shown(row.recorded),
+            "this build": _shown(row.build),
+            "verdict": _verdict(row),
+        }
+        for row in chosen.itertuples()
+    ]  # fmt: skip
+    return as_markdown(rows)
+
+
+def in_short(experiment: str) -> Markdown:
+    """What the recorded run says of the paper's claims of a chapter, before anything is explained, as a table.
+
+    Where the paper claims nothing, what it says of our own questions.
+    """
+    lines = ledger()
+    chapter = lines[lines.experiment == experiment]
+    own = chapter["where"].str.startswith("beside")
+    rows = [
+        {
+            "our question" if own.all() else "the paper's claim": f"{row.where}: {row.claim}",
+            "paper": row.paper,
+            "recorded": _shown(row.recorded),
+            "verdict": _verdict(row),
+        }
+        for row in chapter[own if own.all() else ~own].itertuples()
+    ]
+    return as_markdown(rows)
+
+
+def rules() -> Markdown:
+    """The verdicts and what decides them, as a table for a page."""
+    return as_markdown(
+        [
+            {
+                "claim": "a number is above a bound",
+                "reproduced": "interval above it",
+                "not reproduced": "interval below it",
+            },
+            {
+                "claim": "a number is below a bound",
+                "reproduced": "interval below it",
+                "not reproduced": "interval above it",
+            },
+            {"claim": "A comes before B", "reproduced": "A − B above 0", "not reproduced": "A − B below 0"},
+            {"claim": "a number is x", "reproduced": "interval holds x", "not reproduced": "x outside the interval"},
+        ]
+    )
+
+
+def recorded_with(folder: str | Path | None = None) -> Markdown:
+    """What the recorded numbers were made with, as a table for a page."""
+    rows = []
+    for record in records(folder or project_file("data/recorded")).values():
+        made, trained = record.provenance, record.provenance["training"]
+        long = "epochs" if "epochs" in trained else "steps"
+        sources = sorted({corpus["source"].partition(":")[0] for corpus in made["corpora"]})
+        rows.append(
+            {
+                "experiment": chapter_link(record.experiment, record.experiment),
+                "encoder": listed(made["encoder"]["name"]),
+                "weights (SHA-256)": re.sub(r"(\w{12})\w+", r"`\1…`", listed(made["encoder"]["weights_sha256"])),
+                "corpora": ", ".join(sources),
+                "rows": listed(record.parameters.get("rows", sorted({corpus["rows"] for corpus in made["corpora"]}))),
+                "rank": listed(trained["rank"]),
+                "learning rate": listed(trained["lr"]), "training length": f"{listed(trained[long])} {long}",
+                "precision": listed(trained["precision"]), "device": listed(trained["device"]),
+                "training": f"{record.measured['training_seconds'] / 60:.0f} min",
+            }
+        )  # fmt: skip
+    return as_markdown(rows) if rows else Markdown("No recorded run yet.")
+
+
+def running_times(build: Record) -> Markdown:
+    """How long the training behind a chapter took, in the recorded run and in this build, as a table for a page."""
+    known = {"recorded": recorded(build.experiment), "this build": build}
+    rows = [
+        {"": kind, "training, minutes of one core": f"{record.measured['training_seconds'] / 60:.1f}"}
+        for kind, record in known.items()
+        if record
+    ]
+    return as_markdown(rows)
+
+
+def beside(
+    experiment: str, build: Mapping[str, Estimate], names: Mapping[str, str] | Iterable[str]
+) -> list[tuple[str, str, Estimate]]:
+    """Estimates of the recorded run and of this build, side by side.
+
+    Parameters
+    ----------
+    experiment : str
+    build : mapping of str to Estimate
+    names : mapping of str to str, or iterable of str
+        By label, the estimate's name; or names that are labels too. What neither run has is left out.
+
+    Returns
+    -------
+    list of (label, kind, Estimate)
+        As `estimates_figure` and `points_table` take them.
+    """
+    names = names if isinstance(names, Mapping) else {name: name for name in names}
+    known = recorded(experiment)
+    kinds = {"recorded": known.estimates if known else {}, "this build": build}
+    return [
+        (shown, kind, found[name]) for shown, name in names.items() for kind, found in kinds.items() if name in found
+    ]
+
+
+def points_table(
+    points: Sequence[tuple[str, str, Estimate | float]], quantity: str = "quantity", spec: str = ".3f"
+) -> Markdown:
+    """Points, as `estimates_figure` draws them, as a table for a page: a line a label, a column a kind of number."""
+    kinds = ["recorded", "this build"] if all(kind != "paper" for _, kind, _ in points) else list(KINDS)
+    lines: dict[str, dict[str, str]] = {}
+    for label, kind, value in points:
+        line = lines.setdefault(label, {quantity: label} | dict.fromkeys(kinds, "–"))
+        if not math.isnan(getattr(value, "value", value)):
+            line[kind] = format(value, spec)
+    return as_markdown(list(lines.values())) if lines else Markdown("Neither run has any.")
+
+
+def as_markdown(rows: list[dict[str, str]]) -> Markdown:
+    """Rows as a Markdown table, in a container of its own, for its style and so that it scrolls by itself."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return Markdown(f":::{{container}} ledger\n\n{text}\n\n:::")
+
+
+def chapter_link(experiment: str, text: str) -> str:
+    """A link to the chapter, if there is one yet."""
+    there = project_file(f"notebooks/{experiment}.ipynb").is_file()
+    return f"[{text}]({experiment}.ipynb)" if there else text
+
+
+def listed(value: Any) -> str:
+    """One value, or several with commas; a rank or a number of rows that is none is all there are."""
+    return ", ".join("all" if one is None else str(one) for one in (value if isinstance(value, list) else [value]))
+
+
+def _verdict(row: Any) -> str:
+    """The verdict of a line of the ledger; where a claim cannot be run, with what that needs."""
+    return f"{row.verdict}: needs {row.needs}" if row.verdict == NOT_RUN and row.needs else row.verdict
+
+
+def _shown(estimate: Estimate | None) -> str:
+    return str(estimate) if estimate and not math.isnan(estimate.value) else "–"

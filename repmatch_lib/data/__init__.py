@@ -1,0 +1,1 @@
+"""Tasks and their rows: the paper's eight, a user's own files, groups by overlap."""

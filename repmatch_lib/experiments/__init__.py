@@ -1,0 +1,1 @@
+"""Requests that the store answers: runs, rankings, selections, fine-tunings, transfer, images."""

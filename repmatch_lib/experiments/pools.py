@@ -1,0 +1,152 @@
+"""What else can be known of a ranked pool: its duplicates, its cover, its early errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from repmatch_lib.experiments.rankings import Ranking
+from repmatch_lib.experiments.requests import Request
+from repmatch_lib.experiments.runs import Run
+from repmatch_lib.instances.scores import GATHERED
+from repmatch_lib.settings import Count, Seed, Share, checked
+from repmatch_lib.store import Store, key, one_thread, stored
+from repmatch_lib.training.encoder_variants import encoder
+
+if TYPE_CHECKING:
+    from repmatch_lib.selection.duplicates import Duplicates
+
+VALUES = "values.parquet"
+
+
+@checked
+class Deduplicated(Request):
+    """A request for a ranking's pool without the rows that others say already, by SemDeDup; see `near_duplicates`.
+
+    Attributes
+    ----------
+    ranking : Ranking
+        Its pool, and its target's encoder and longest text; the scores are not looked at.
+    share : float
+        Of the pool's rows to keep, above 0 and at most 1; ε follows from it.
+    pooling : {"mean", "cls"}
+        Of the vectors; see `vectors`.
+    clusters : int, optional
+        Of k-means; one for each 1,000 rows if not given.
+    seed : int
+        Of k-means.
+    """
+
+    kind: ClassVar[str] = "deduplicated"
+    ranking: Ranking
+    share: Share
+    pooling: Literal["mean", "cls"] = "mean"
+    clusters: Count | None = None
+    seed: Seed = 0
+
+    @property
+    def target(self) -> Run:
+        """The ranking's."""
+        return self.ranking.target
+
+    def make(self, store: Store | None = None, progress: bool = True) -> Duplicates:
+        """The pool's duplicates, one result for all shares: read from the store, or found cluster by cluster."""
+        from repmatch_lib.embeddings.vectors import vectors
+        from repmatch_lib.selection.duplicates import Duplicates, near_duplicates
+        from repmatch_lib.training.devices import resolve_device, resolve_precision
+
+        pool, model = self.ranking.pool(), encoder(self.target.encoder)
+        length, precision = self.target.max_length, resolve_precision("auto", resolve_device("auto"))
+        folder = (store or Store()).path(
+            "duplicates",
+            key(
+                code=self.code, encoder=model.fingerprint, pool=pool.fingerprint, pooling=self.pooling,
+                clusters=self.clusters, seed=self.seed, max_length=length, precision=precision,
+            ),
+        )  # fmt: skip
+        if (folder / GATHERED).is_file():
+            return Duplicates.load(folder)
+        with one_thread():
+            rows = vectors(model, pool, self.pooling, max_length=length, precision=precision, progress=progress)
+            return near_duplicates(rows, self.clusters, seed=self.seed, out=folder, progress=progress)
+
+    def rows(self, store: Store | None = None, progress: bool = True) -> np.ndarray:
+        """Numbers of the pool's rows that stay, rising."""
+        duplicates = self.make(store, progress)
+        return duplicates.kept(duplicates.eps_for(self.share))
+
+
+@checked
+class Coverage(Request):
+    """A request for the orders in which a pool's instances cover their own updates; see `facility_location`.
+
+    Attributes
+    ----------
+    covered : Ranking
+        Gives the pool and how its instances are trained; of its target only the settings are looked at.
+    """
+
+    kind: ClassVar[str] = "coverage"
+    covered: Ranking
+
+    def make(self, store: Store | None = None, progress: bool = True) -> pd.DataFrame:
+        """Each row's place in the two orders, from 0: ``facility location`` and ``k-centre``; read or computed."""
+        from repmatch_lib.instances.scoring import instance_updates
+        from repmatch_lib.selection.coverage import facility_location, k_centre, update_similarity
+        from repmatch_lib.training.devices import resolve_device, resolve_precision
+
+        target = self.covered.target
+        model, pool = encoder(target.encoder), self.covered.pool()
+        precision = resolve_precision(target.precision, resolve_device("auto"))
+        settings = self.covered.settings() | {"head_seed": target.head_seed, "precision": precision}
+
+        def write(folder: Path) -> None:
+            similarity = update_similarity(instance_updates(model, pool, progress=progress, **settings))
+            orders = {"facility location": facility_location(similarity), "k-centre": k_centre(similarity)}
+            pd.DataFrame({name: np.argsort(order) for name, order in orders.items()}).to_parquet(folder / VALUES)
+
+        folder = stored(
+            "coverage", __name__, write, store, encoder=model.fingerprint, pool=pool.fingerprint, **settings
+        )
+        return pd.read_parquet(folder / VALUES)
+
+
+@checked
+class EarlyErrors(Request):
+    """A request for a pool's errors under the model that a ranking's target has made of the encoder; see `el2n`.
+
+    Attributes
+    ----------
+    early : Ranking
+        Gives target and pool; the scores are not looked at.
+    """
+
+    kind: ClassVar[str] = "early errors"
+    early: Ranking
+
+    @property
+    def needs(self) -> tuple[Run]:
+        """Requests that come first."""
+        return (self.early.target,)
+
+    def make(self, store: Store | None = None, progress: bool = True) -> pd.DataFrame:
+        """Each row's ``EL2N``: read from the store, or computed and put there."""
+        from repmatch_lib.selection.el2n import el2n
+        from repmatch_lib.similarity.adapters import target_digest
+
+        target, pool = self.early.target.make(store, progress), self.early.pool()
+        model = encoder(self.early.target.encoder)
+        trained = target.provenance["training"]
+
+        def write(folder: Path) -> None:
+            pd.DataFrame({"EL2N": el2n(model, pool, target)}).to_parquet(folder / VALUES)
+
+        folder = stored(
+            "early", __name__, write, store, encoder=model.fingerprint, pool=pool.fingerprint,
+            target=target_digest(target, self.early.target.modules),
+            **{name: trained[name] for name in ("head_seed", "max_length", "precision")},
+        )  # fmt: skip
+        return pd.read_parquet(folder / VALUES)

@@ -1,0 +1,166 @@
+"""A training run as a value: what to train on what, and the adapter that comes of it, from the store or anew."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import field_validator
+
+from repmatch_lib.data.overlap_groups import find
+from repmatch_lib.data.tasks import task as find_task
+from repmatch_lib.experiments.requests import Request
+from repmatch_lib.settings import Count, Length, Names, Precision, Rate, Seed, checked
+from repmatch_lib.store import Store, stored
+from repmatch_lib.training.encoder_variants import encoder, parted
+
+if TYPE_CHECKING:
+    from repmatch_lib.data.corpora import Corpus
+    from repmatch_lib.similarity.adapters import Adapter
+
+
+@checked
+class Run(Request):
+    """A request for one adapter; see `train_adapter` and `load` for what each setting does.
+
+    With a ``group`` the rows are drawn from that group of the task's rows; see `draw`. ``start_seed`` and
+    ``order_seed`` are as ``seed`` if not given. ``rows`` not given means all of them; ``epochs`` not given means the
+    paper's number for the task.
+    """
+
+    kind: ClassVar[str] = "run"
+    task: str
+    encoder: str = "minilm"
+    source: Literal["mini", "local", "hub", "auto"] = "auto"
+    rows: Count | None = None
+    sample_seed: Seed = 0
+    group: str | None = None
+    rank: Count = 4
+    modules: Names = ("value",)
+    seed: Seed = 0
+    start_seed: Seed | None = None
+    order_seed: Seed | None = None
+    head_seed: Seed = 0
+    lr: Rate = 1e-4
+    epochs: Count | None = 2
+    batch_size: Count = 40
+    max_length: Length = 256
+    dropout: bool = True
+    precision: Precision = "auto"
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        find_task(name)
+        return name
+
+    @field_validator("encoder")
+    @classmethod
+    def _can_be_made(cls, name: str) -> str:
+        parted(name)
+        return name
+
+    @field_validator("group")
+    @classmethod
+    def _is_a_group(cls, name: str | None) -> str | None:
+        if name is not None:
+            find(name)
+        return name
+
+    def rows_of(self) -> Corpus:
+        """The rows that it is trained on."""
+        from repmatch_lib.data.corpora import load
+        from repmatch_lib.data.overlap_groups import draw
+
+        task = find_task(self.task)
+        if self.group:
+            return draw(load(task, source=self.source), self.group, self.rows, self.sample_seed)
+        return load(task, source=self.source, rows=self.rows, seed=self.sample_seed)
+
+    def settings(self) -> dict[str, Any]:
+        """What `train_adapter` is given; seeds that are as ``seed`` are left out, so that one adapter has one key."""
+        from repmatch_lib.training.devices import resolve_device, resolve_precision
+
+        names = ("rank", "modules", "seed", "head_seed", "lr", "batch_size", "max_length", "dropout")
+        seeds = {name: getattr(self, name) for name in ("start_seed", "order_seed")}
+        return {
+            **{name: getattr(self, name) for name in names},
+            **{name: seed for name, seed in seeds.items() if seed not in (None, self.seed)},
+            "epochs": self.epochs or find_task(self.task).epochs,
+            "precision": resolve_precision(self.precision, resolve_device("auto")),
+        }
+
+    def make(self, store: Store | None = None, progress: bool = True) -> Adapter:
+        """The adapter: read from the store, or trained and put there."""
+        from repmatch_lib.training.lora import train_adapter
+
+        return _trained(self, self, train_adapter, self.settings(), store, progress)
+
+
+@checked
+class FullRun(Request):
+    """A request: a run with every weight of the encoder trained, its update cut to the run's rank.
+
+    Attributes
+    ----------
+    run : Run
+        Task, rows, head, seeds, matrices and rank; its learning rate is LoRA's and not used.
+    full_lr : float
+        AdamW's rate, above 0 and below 1.
+    """
+
+    kind: ClassVar[str] = "full run"
+    run: Run
+    full_lr: Rate = 1e-4
+
+    @field_validator("run")
+    @classmethod
+    def _has_one_seed(cls, run: Run) -> Run:
+        if (run.start_seed, run.order_seed) != (None, None):
+            raise ValueError("full fine-tuning has no LoRA start: give a run without start_seed and order_seed")
+        return run
+
+    def make(self, store: Store | None = None, progress: bool = True) -> Adapter:
+        """The adapter: read from the store, or trained and put there."""
+        from repmatch_lib.training.full import full_adapter
+
+        settings = self.run.settings() | {"lr": self.full_lr}
+        return _trained(self, self.run, full_adapter, settings, store, progress)
+
+
+def grid(
+    *, task: Iterable[str], head_seed: Iterable[int] = (0,), seed: Iterable[int] = (0,), **settings: Any
+) -> list[Run]:
+    """Runs over every combination of tasks, head seeds and training seeds, with common settings."""
+    return [Run(t, head_seed=h, seed=s, **settings) for t, h, s in itertools.product(task, head_seed, seed)]
+
+
+def adapter(run: Run, store: Store | None = None, progress: bool = True) -> Adapter:
+    """The adapter of a run: read from the store, or trained and put there."""
+    return run.make(store, progress)
+
+
+def _trained(
+    request: Request,
+    run: Run,
+    train: Callable[..., Adapter],
+    settings: dict[str, Any],
+    store: Store | None,
+    progress: bool,
+) -> Adapter:
+    """What a request's way of training makes of a run's encoder and rows."""
+    from repmatch_lib.similarity.adapters import MODULES, Adapter
+
+    model, data = encoder(run.encoder), run.rows_of()
+
+    def write(folder: Path) -> None:
+        train(model, data, progress=progress, **settings).save(folder)
+
+    folder = stored(
+        "adapters", __name__, write, store, way=request.kind, encoder=model.fingerprint, corpus=data.fingerprint,
+        head=(data.task.kind, data.task.outputs), matrices=[MODULES.get(name, name) for name in run.modules],
+        **settings,
+    )  # fmt: skip
+    return Adapter.load(folder)

@@ -1,0 +1,1 @@
+"""Figures by form: maps, points, lines. Nothing is computed here."""

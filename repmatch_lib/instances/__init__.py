@@ -1,0 +1,1 @@
+"""Instance-level RepMatch: many rows' own updates in one pass, scored block by block."""

@@ -1,0 +1,228 @@
+"""Many instances' own LoRA updates from one batched pass (section 5.1, instance level).
+
+Each instance starts from the same state (one ``A``, ``B = 0``, one frozen head) and is trained alone. Instances of a
+batch never meet in the forward pass, so the gradient of the *summed* loss holds every instance's own gradient, if the
+update of each is kept apart: ``dL/dB_n = s * sum_t (dL/dout)[n, t] (x) (A x[n, t])``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from repmatch_lib.instances.last_block import Read, has_known_names, last_block, lean, places, rows_read
+from repmatch_lib.instances.matrices import Hook, adding, by_token, initial_matrices, recording, without_lora
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+TARGETS = ("labels", "start_positions", "end_positions")
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """One instance's optimizer; torch's defaults."""
+
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    eps: float = 1e-8
+
+
+class InstanceModel:
+    """A PEFT model in its initial state, giving each instance of a batch its own update.
+
+    Parameters
+    ----------
+    model : PeftModel
+        Plain LoRA with ``B = 0``. Used in place, with its adapter out of the way, and left as it was.
+    kind : {"classification", "regression", "span"}
+        Which loss.
+    optimizer : AdamW
+    precision : {"float32", "bf16"}
+        bf16 is autocast.
+
+    Raises
+    ------
+    ValueError
+        If the model has no LoRA layers, is not in its initial state, or uses a variant of LoRA.
+    """
+
+    def __init__(self, model: PeftModel, kind: str, optimizer: AdamW, precision: str = "float32") -> None:
+        self.model, self.kind, self.optimizer, self.precision = model, kind, optimizer, precision
+        self.matrices = initial_matrices(model)
+        self.device = self.matrices[0].A.device
+        self.block = last_block(model.get_base_model(), [matrix.name for matrix in self.matrices])
+        self.read: Read = "all"
+
+    @contextmanager
+    def ready(self, probe: dict[str, Tensor]) -> Iterator[InstanceModel]:
+        """Within this context the model is set up for speed; a few rows check that nothing but speed changes."""
+        base = self.model.get_base_model()
+        own = base.config._attn_implementation
+        with ExitStack() as stack:
+            stack.enter_context(without_lora(base))
+            stack.callback(base.set_attn_implementation, own)
+            with _at_rest(base), torch.enable_grad():
+                expected, self.read = self._plain(probe)
+                self._refuse_coupled(probe, expected)
+                base.set_attn_implementation("repmatch")
+                if not self._agrees(probe, expected):
+                    self.read = "all"
+                    if not self._agrees(probe, expected):
+                        base.set_attn_implementation(own)
+            yield self
+
+    def losses(self, batch: dict[str, Tensor]) -> Tensor:
+        """Each instance's loss, shape (n,); padding takes no part."""
+        inputs = {name: tensor for name, tensor in batch.items() if name not in TARGETS}
+        mask, tokens = inputs["attention_mask"], inputs["input_ids"].shape[1]
+        rows = None if self.read == "all" else self._places(inputs)[self.read]
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        with autocast, lean(self.block, rows, tokens):
+            out = self.model(**inputs)
+        if ("start_logits" in out) != (self.kind == "span"):
+            raise ValueError(f"the model's head does not fit a {self.kind} task: give a model with a head for it")
+        if self.kind == "span":
+            padding = (1 - mask) * torch.finfo(torch.float32).min
+            logits = out.start_logits.float() + padding, out.end_logits.float() + padding
+            ends = batch["start_positions"], batch["end_positions"]
+            return sum(F.cross_entropy(x, y, reduction="none") for x, y in zip(logits, ends, strict=True)) / 2
+        if self.kind == "regression":
+            return (out.logits.float().squeeze(-1) - batch["labels"]).square()
+        return F.cross_entropy(out.logits.float(), batch["labels"], reduction="none")
+
+    @torch.enable_grad()
+    def update(self, batch: dict[str, Tensor], steps: int = 1) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Train a batch's instances, each alone.
+
+        Parameters
+        ----------
+        batch : dict of str to Tensor
+            From `Encoded.collate`.
+        steps : int
+
+        Returns
+        -------
+        losses : Tensor, shape (n,)
+            Before the first step.
+        A : list of Tensor, shape (n, r, in) or, after one step, (r, in): shared, for it has no gradient yet
+        B : list of Tensor, shape (n, out, r)
+            One of each for every matrix of `matrices`.
+        """
+        if steps == 1:
+            losses, gradients = self.first_gradients(batch)
+            A = [matrix.A * (1 - self.optimizer.lr * self.optimizer.weight_decay) for matrix in self.matrices]
+            return losses, A, [self._first_step(gradient) for gradient in gradients]
+        n = len(batch["input_ids"])
+        A = [matrix.A.expand(n, -1, -1).clone().requires_grad_() for matrix in self.matrices]
+        B = [m.A.new_zeros(n, m.linear.out_features, len(m.A)).requires_grad_() for m in self.matrices]
+        optimizer = torch.optim.AdamW(
+            [*A, *B], lr=self.optimizer.lr, weight_decay=self.optimizer.weight_decay, eps=self.optimizer.eps
+        )
+        hooks = [adding(*parts) for parts in zip(self.matrices, A, B, strict=True)]
+        for step in range(steps):
+            with self._hooked(hooks):
+                losses = self.losses(batch)
+            for parameter, gradient in zip([*A, *B], torch.autograd.grad(losses.sum(), [*A, *B]), strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+            if step == 0:
+                before = losses.detach()
+        return before, [x.detach() for x in A], [x.detach() for x in B]
+
+    def first_gradients(self, batch: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Each instance's gradient of ``B`` at the start, shape (n, out, r), for every matrix.
+
+        ``A`` has none, since ``B = 0``; so LoRA's own branch adds nothing and is not computed.
+        """
+        seen: dict[int, tuple[Tensor, Tensor]] = {}
+        with self._hooked([recording(seen, k) for k in range(len(self.matrices))]):
+            losses = self.losses(batch)
+        flows = torch.autograd.grad(losses.sum(), [seen[k][1] for k in range(len(self.matrices))])
+        mask = batch["attention_mask"].unsqueeze(-1)
+        gradients = []
+        for k, (matrix, flow) in enumerate(zip(self.matrices, flows, strict=True)):
+            x, flow = by_token(matrix.dropout(seen[k][0].float())), by_token(flow).float()
+            projected = x @ matrix.A.mT * matrix.scale  # (n, T, r)
+            if projected.shape[1] == mask.shape[1]:
+                projected = projected * mask
+            gradients.append(flow.mT @ projected)
+        return losses.detach(), gradients
+
+    def _first_step(self, gradient: Tensor) -> Tensor:
+        """AdamW's first step from ``B = 0``: both moments' corrections cancel, and there is nothing to decay."""
+        return -self.optimizer.lr * gradient / (gradient.abs() + self.optimizer.eps)
+
+    def _plain(self, probe: dict[str, Tensor]) -> tuple[list[Tensor], Read]:
+        """Gradients of the model as it is, and which rows of the last block's output its head reads."""
+        outputs = []
+        keep = self.block.register_forward_hook(lambda module, inputs, out: outputs.append(out))
+        precision, self.precision, self.read = self.precision, "float32", "all"
+        try:
+            _, gradients = self.first_gradients(probe)
+            outputs.clear()
+            with self._hooked([recording({}, k) for k in range(len(self.matrices))]):
+                losses = self.losses(probe)
+            out = outputs[0][0] if isinstance(outputs[0], tuple) else outputs[0]
+            (flow,) = torch.autograd.grad(losses.sum(), [out])
+        finally:
+            keep.remove()
+            self.precision = precision
+        read = rows_read(flow, self._places(probe)) if has_known_names(self.block) else "all"
+        return gradients, read
+
+    def _refuse_coupled(self, probe: dict[str, Tensor], together: list[Tensor]) -> None:
+        """The derivation supposes that a row's neighbours and its padding do not matter to it."""
+        length = int(probe["attention_mask"][0].sum())
+        alone = {name: x[:1, :length] if x.ndim > 1 else x[:1] for name, x in probe.items()}
+        precision, self.precision, read, self.read = self.precision, "float32", self.read, "all"
+        _, found = self.first_gradients(alone)
+        self.precision, self.read = precision, read
+        if not _close(found, [gradient[:1] for gradient in together]):
+            raise ValueError(
+                "an instance's gradient depends on its neighbours or its padding in this model, so instances cannot "
+                "share a pass: give an encoder that handles each text by itself"
+            )
+
+    def _places(self, inputs: dict[str, Tensor]) -> dict[Read, Tensor]:
+        return places(inputs["input_ids"], self.model.get_base_model().config.pad_token_id)
+
+    def _agrees(self, probe: dict[str, Tensor], expected: list[Tensor]) -> bool:
+        precision, self.precision = self.precision, "float32"
+        try:
+            _, found = self.first_gradients(probe)
+        except (RuntimeError, TypeError):  # a block of another shape than the shortcut supposes
+            return False
+        finally:
+            self.precision = precision
+        return _close(found, expected)
+
+    @contextmanager
+    def _hooked(self, hooks: list[Hook]) -> Iterator[None]:
+        with ExitStack() as stack:
+            for matrix, hook in zip(self.matrices, hooks, strict=True):
+                stack.callback(matrix.linear.register_forward_hook(hook).remove)
+            yield
+
+
+def _close(found: list[Tensor], expected: list[Tensor]) -> bool:
+    rounding = 1e-6 * max(b.norm() for b in expected)  # where a gradient is zero, two passes may round it differently
+    return all((a - b).norm() <= 1e-3 * b.norm() + rounding for a, b in zip(found, expected, strict=True))
+
+
+@contextmanager
+def _at_rest(model: nn.Module) -> Iterator[None]:
+    """Dropout off for as long as passes are compared."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,206 @@
+"""Scores of instances on disk, block by block: stopped at any moment, continued by any number of processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from repmatch_lib.store import whole, write_atomically
+
+META, GATHERED = "scores.json", "scores.parquet"
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of a corpus' instances, one row each, in the corpus' order.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        ``id``, ``label``, ``loss`` (before the first step), one column a layer, and ``score``, their mean. Layers are
+        ``layer_0`` and on; with several matrices compared, ``value_layer_0`` and on.
+    made_of : dict
+        Model, target, data and settings.
+    """
+
+    table: pa.Table
+    made_of: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The table as a data frame."""
+        return self.table.to_pandas()
+
+    @property
+    def layers(self) -> list[str]:
+        """The columns that ``score`` is the mean of."""
+        return [name for name in self.table.column_names if name not in ("id", "label", "loss", "score")]
+
+    def save(self, path: str | Path) -> Path:
+        """Write one Parquet file, whole or not at all, that says what it was made of."""
+        path = Path(path)
+        described = self.table.replace_schema_metadata({"repmatch": json.dumps(self.made_of, sort_keys=True)})
+        _write(described, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Scores:
+        """Read what `save` or ``repmatch gather`` wrote."""
+        table = pq.read_table(path)
+        return cls(table.replace_schema_metadata(), json.loads((table.schema.metadata or {}).get(b"repmatch", b"{}")))
+
+
+class ScoreStore:
+    """A folder of scored blocks.
+
+    A block is a fixed set of rows, so a block's file is the same whoever computes it, and whenever. It is computed
+    under a lock that dies with its process, and appears in one step; what is cut short or damaged is found by the
+    checksums of its pages and computed again.
+
+    Parameters
+    ----------
+    folder : path
+    made_of : dict
+        Everything that the scores depend on. ``blocks`` and ``rows`` are among it.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds scores of another model, target, data or setting.
+    """
+
+    def __init__(self, folder: str | Path, made_of: dict[str, Any]) -> None:
+        self.folder, self.made_of = Path(folder), json.loads(json.dumps(made_of))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".scores.lock"):
+            if (self.folder / META).is_file():
+                self._refuse_changes(_meta(self.folder))
+            else:
+                write_atomically(self.folder / META, json.dumps(self.made_of, indent=1, sort_keys=True) + "\n")
+
+    @classmethod
+    def open(cls, folder: str | Path) -> ScoreStore:
+        """A folder of scores as it is.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it holds none.
+        """
+        if not (Path(folder) / META).is_file():
+            raise FileNotFoundError(f"{folder} holds no {META}: give a folder that 'repmatch score --out' wrote")
+        return cls(folder, _meta(Path(folder)))
+
+    def claim(self, blocks: Iterable[int]) -> Iterator[int]:
+        """Blocks that are not done, each held until the next is asked for; those that others hold come last."""
+        held_by_others = []
+        for block in blocks:
+            try:
+                with FileLock(self._lock(block), blocking=False):
+                    if not self._swept(block):
+                        yield block
+            except Timeout:
+                held_by_others.append(block)
+        for block in held_by_others:
+            with FileLock(self._lock(block)):
+                if not self._swept(block):
+                    yield block
+
+    def put(self, block: int, table: pa.Table) -> None:
+        """Write a block, whole or not at all."""
+        _write(table, self._file(block))
+
+    def done(self, block: int) -> bool:
+        """Whether a block is there and sound; a damaged one is removed."""
+        if not self._file(block).is_file():
+            return False
+        try:
+            table = pq.read_table(self._file(block), page_checksum_verification=True)
+            if described(table.schema) != self.made_of["columns"]:
+                raise pa.ArrowInvalid(f"its columns are {table.column_names}")
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            if getattr(error, "errno", None):  # the file may be sound: it could not be opened
+                raise
+            log.warning("%s is damaged (%s) and will be computed again", self._file(block).name, error)
+            self._file(block).unlink(missing_ok=True)
+            return False
+        return True
+
+    def missing(self) -> list[int]:
+        """Blocks that are not done."""
+        return [block for block in range(self.made_of["blocks"]) if not self.done(block)]
+
+    def gather(self) -> Scores:
+        """All blocks as one table in the data's order; also written as ``scores.parquet``.
+
+        Raises
+        ------
+        ValueError
+            If blocks are missing, or rows are lacking or there twice.
+        """
+        if missing := self.missing():
+            raise ValueError(
+                f"{self.folder} lacks {len(missing)} of {self.made_of['blocks']} blocks (the first is {missing[0]}): "
+                "run 'repmatch score' with the same options again, it does what is missing"
+            )
+        files = [self._file(block) for block in range(self.made_of["blocks"])]
+        table = pa.concat_tables([pq.read_table(file) for file in files]).sort_by("row")
+        if table["row"].to_pylist() != list(range(self.made_of["rows"])):
+            raise ValueError(f"{self.folder} does not hold each row once; delete it and score again")
+        scores = Scores(table.drop_columns("row"), self.made_of)
+        scores.save(self.folder / GATHERED)
+        return scores
+
+    def _swept(self, block: int) -> bool:
+        """Whether a block that is ours alone is done; what a killed process left of it is removed."""
+        for left in self.folder.glob(f".{self._file(block).name}-*"):
+            left.unlink()
+        return self.done(block)
+
+    def _refuse_changes(self, there: dict[str, Any]) -> None:
+        changed = [name for name in self.made_of.keys() | there.keys() if self.made_of.get(name) != there.get(name)]
+        if changed:
+            clauses = [f"{name} was {there.get(name)!r}, now {self.made_of.get(name)!r}" for name in sorted(changed)]
+            raise ValueError(
+                f"{self.folder} holds scores of something else: {'; '.join(clauses)}. Give another folder, or delete it"
+            )
+
+    def _file(self, block: int) -> Path:
+        return self.folder / f"block-{block:05d}.parquet"
+
+    def _lock(self, block: int) -> Path:
+        return self.folder / f".block-{block:05d}.lock"
+
+
+def described(columns: pa.Schema) -> list[str]:
+    """Names and types of columns, as a store's ``columns`` holds them."""
+    return [f"{field.name}: {field.type}" for field in columns]
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / META).read_text())
+        if not {"rows", "blocks", "columns"} <= set(content):
+            raise ValueError("it lacks the number of rows or blocks, or the columns")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{folder / META} is damaged ({error}); delete the folder and score again") from error
+    return content
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    with whole(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)

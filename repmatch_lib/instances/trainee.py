@@ -1,0 +1,162 @@
+"""The model that every instance is trained on by itself, and how: checked before anything is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, field_validator
+
+from repmatch_lib.data.corpora import Corpus
+from repmatch_lib.instances.checks import check_dropout, check_head, find_tokenizer, model_digest
+from repmatch_lib.settings import Count, Length, Names, Positive, Precision, Seed, checked
+from repmatch_lib.similarity.adapters import Adapter
+from repmatch_lib.similarity.subspaces import Side
+from repmatch_lib.training.devices import resolve_device, resolve_precision
+from repmatch_lib.training.encoders import Encoder
+from repmatch_lib.training.heads import check_length, frozen_model, lora_model
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+
+@checked
+class Scoring:
+    """How instances are trained and compared.
+
+    Attributes
+    ----------
+    steps : int
+        AdamW steps of each instance alone, with a batch of one. The authors' released script takes one.
+    lr, weight_decay, eps : float
+        AdamW's.
+    side : {"left", "right"}
+        Which singular vectors to compare; see `lora_basis`.
+    modules : tuple of str
+        Attention matrices to adapt and compare; of a ready PEFT model, those to compare.
+    rank, seed : int
+        LoRA's, where an encoder is given; the rank is the target's if not given. On the right side, a seed equal to
+        that of the target's start gives both the same ``A``, and scores near 1.
+    head_seed : int, optional
+        Of the frozen head, where an encoder is given: the target's own if not given.
+    max_length : int
+        Longest sequence in tokens.
+    dropout : bool
+        Train with the encoder's dropout. Off at the instance level: it drowns what one step learns. What is dropped
+        also depends on ``tokens``, the padded tokens in one pass.
+    precision : {"auto", "float32", "bf16"}
+        As for `train_adapter`.
+    """
+
+    steps: Count = 1
+    lr: Positive = 1e-3
+    side: Side = "left"
+    modules: Names = ("value",)
+    rank: Count | None = None
+    seed: Seed = 0
+    head_seed: Seed | None = None
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    eps: Positive = 1e-8
+    max_length: Length = 256
+    dropout: bool = False
+    precision: Precision = "auto"
+
+    @field_validator("modules")
+    @classmethod
+    def _each_once(cls, modules: tuple[str, ...]) -> tuple[str, ...]:
+        if not modules or len(set(modules)) < len(modules):
+            raise ValueError("give at least one matrix, and each once")
+        return modules
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """A PEFT model in its initial state, and what is known of it.
+
+    Attributes
+    ----------
+    model : PeftModel
+    tokenizer : PreTrainedTokenizerBase
+    scoring : Scoring
+        With rank, head and precision settled.
+    device : str
+    base_model : str or None
+        Its name, as adapters record it.
+    name : str or None
+        For provenance.
+    weights : str
+        SHA-256 of the encoder's weights; of the whole model where a ready one was given.
+    fingerprint : str
+        SHA-256 of everything that decides what it computes.
+    """
+
+    model: PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    scoring: Scoring
+    device: str
+    base_model: str | None
+    name: str | None
+    weights: str
+    fingerprint: str
+
+
+def trainee(
+    model: Encoder | PeftModel,
+    data: Corpus,
+    scoring: Scoring,
+    device: str = "auto",
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    target: Adapter | None = None,
+) -> Trainee:
+    """Put LoRA on an encoder under the target's head, or take a ready PEFT model as it is.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    ValueError
+        If head, dropout or longest text do not fit the model.
+    """
+    if isinstance(model, Encoder):
+        made = _of_encoder(model, data, scoring, device, tokenizer, target)
+    elif hasattr(model, "peft_config"):
+        made = _ready(model, scoring, tokenizer)
+    else:
+        raise TypeError(
+            f"cannot score on {type(model).__name__}: give an encoder (rm.encoder(name)), or a PeftModel in its "
+            "initial state (peft.get_peft_model)"
+        )
+    check_dropout(made.model, made.scoring.dropout)
+    check_head(made.model, data)
+    check_length(made.model, made.scoring.max_length)
+    return made
+
+
+def _of_encoder(
+    encoder: Encoder,
+    data: Corpus,
+    scoring: Scoring,
+    device: str,
+    tokenizer: PreTrainedTokenizerBase | None,
+    target: Adapter | None,
+) -> Trainee:
+    device = resolve_device(device)
+    trained = target.provenance.get("training", {}) if target else {}
+    head_seed = trained.get("head_seed", 0) if scoring.head_seed is None else scoring.head_seed
+    rank = scoring.rank or trained.get("rank") or (target.config.get("r") if target else None) or 1
+    precision = resolve_precision(scoring.precision, device)
+    scoring = dataclasses.replace(scoring, rank=rank, head_seed=head_seed, precision=precision)
+    base = frozen_model(encoder, data.task.kind, data.task.outputs, head_seed)
+    model = lora_model(base, rank, scoring.modules, scoring.seed).to(device).train(scoring.dropout)
+    return Trainee(
+        model, tokenizer or encoder.tokenizer(), scoring, device, encoder.base_model, encoder.name, encoder.sha256,
+        encoder.fingerprint,
+    )  # fmt: skip
+
+
+def _ready(model: PeftModel, scoring: Scoring, tokenizer: PreTrainedTokenizerBase | None) -> Trainee:
+    device, name, digest = str(model.device), model.get_base_model().name_or_path, model_digest(model)
+    scoring = dataclasses.replace(scoring, precision=resolve_precision(scoring.precision, device))
+    return Trainee(model, tokenizer or find_tokenizer(name), scoring, device, name, name, digest, digest)

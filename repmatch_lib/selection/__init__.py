@@ -1,0 +1,1 @@
+"""Which instances to keep: rules, coverage, EL2N, near-duplicates. Plain functions of scores and vectors."""

@@ -1,0 +1,1 @@
+"""The measure: subspaces of adapters, their Grassmann similarity, all pairs, variance."""
