@@ -26,7 +26,7 @@ def code_version(module: str) -> str:
     """Hash of the code that a module's results depend on: its own, and that of all it imports from this library.
 
     Found by following the imports, those inside functions too, so that no list can be out of date. Where a module
-    lies, comments, docstrings, layout and the words of errors do not count.
+    lies, comments, docstrings, layout, types of arguments and the words of errors do not count.
 
     Parameters
     ----------
@@ -78,12 +78,17 @@ class _Source:
 
 
 class _Decisive(ast.NodeTransformer):
-    """Leaves out imports, docstrings and the words of errors."""
+    """Leaves out imports, docstrings, types of arguments and the words of errors."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         match node:
             case ast.Module() | ast.ClassDef() | ast.FunctionDef() if ast.get_docstring(node) is not None:
                 node.body = node.body[1:]
+        match node:
+            case ast.FunctionDef():
+                node.returns = None
+            case ast.arg():
+                node.annotation = None
         return super().generic_visit(node)
 
     def visit_Import(self, node: ast.Import) -> None:

@@ -35,6 +35,7 @@ SAME = {
     "docstrings": MODULE.replace("What it is", "Other").replace("Twice x.", "Two x.").replace('"Two."', '"A pair."'),
     "layout": MODULE.replace("\n\n", "\n\n\n").replace("twice(math", "twice(  math"),
     "an import that is not used": MODULE.replace("import math", "import json\nimport math"),
+    "types of arguments": MODULE.replace("def double(x):", "def double(x: float) -> float:"),
     "an error's words": MODULE.replace("too large", "give 3 at most"),
 }
 OTHER = {
