@@ -1,5 +1,6 @@
 """The public names and where they live: for editors and type checkers, and for the lazy import in `__init__.py`."""
 
+from .book.chapter import Chapter as Chapter
 from .book.execution import (
     execution as execution,
     execution_table as execution_table,
@@ -80,6 +81,11 @@ from .embeddings.words import (
     token_embeddings as token_embeddings,
     token_rows as token_rows,
 )
+from .experiments.chains import (
+    Chain as Chain,
+    Outcomes as Outcomes,
+    every_request as every_request,
+)
 from .experiments.fine_tunings import (
     FineTuning as FineTuning,
 )
@@ -89,6 +95,14 @@ from .experiments.images import (
     image_encoder as image_encoder,
     image_set as image_set,
     rotations_named as rotations_named,
+)
+from .experiments.pair_scores import (
+    chance_estimate as chance_estimate,
+    mean_layers as mean_layers,
+    over as over,
+    pair_mean as pair_mean,
+    pair_scores as pair_scores,
+    under_other_seeds as under_other_seeds,
 )
 from .experiments.pools import (
     Coverage as Coverage,

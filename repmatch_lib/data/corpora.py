@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -59,6 +60,11 @@ class Corpus:
         for row in zip(*(self.table[c].to_pylist() for c in columns), strict=True):
             digest.update(json.dumps(row, ensure_ascii=False).encode())
         return digest.hexdigest()
+
+    def named(self) -> pd.DataFrame:
+        """The rows as a data frame to read: with ``class``, the label's name, or the label itself where it has none."""
+        table, names = self.table.to_pandas(), self.task.labels
+        return table.assign(**{"class": [names[label] if names else label for label in table["label"]]})
 
     @property
     def provenance(self) -> dict[str, Any]:
