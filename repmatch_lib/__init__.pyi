@@ -6,9 +6,6 @@ from .book.execution import (
     execution_table as execution_table,
     software_table as software_table,
 )
-from .book.explorer import (
-    explorer_page as explorer_page,
-)
 from .book.ledger import (
     claims as claims,
     ledger as ledger,
