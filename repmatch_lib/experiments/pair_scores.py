@@ -79,7 +79,7 @@ def under_other_seeds(runs: Iterable[Run], tasks: Iterable[tuple[str, str]] | No
 
 
 def over(table: pd.DataFrame, statistic: Statistic, unit: str = "seed") -> Estimate:
-    """A statistic of pairs with its interval from leaving out one seed, or head, at a time; see `jackknife`.
+    """A statistic of pairs with its interval from leaving out one seed, say, at a time; see `jackknife`.
 
     Parameters
     ----------
@@ -87,7 +87,8 @@ def over(table: pd.DataFrame, statistic: Statistic, unit: str = "seed") -> Estim
         From `pair_scores`.
     statistic : callable
         Of a table of pairs; NaN where there are none.
-    unit : {"seed", "head"}
+    unit : str
+        What varies: ``"seed"``, ``"head"`` or another, with columns ``<unit>_a`` and ``<unit>_b``.
     """
     first, second = f"{unit}_a", f"{unit}_b"
 
