@@ -1,7 +1,7 @@
 # make book   install everything into .venv, run the pipeline, print the page to open
 # make slides   the two decks again, after a change of book/slides.yaml
 # make pdf    the whole book as one PDF, printed by Chromium
-# make test   lint, unit and property tests, every notebook, the book with warnings as errors
+# make test   lint, types, unit and property tests, every notebook, the book with warnings as errors
 # make bench  the instance engine against the loops that it replaces
 # make run NB=seed_robustness P="rank=8 seeds=[3,4]"   one notebook with other parameters
 
@@ -53,7 +53,7 @@ test: $(VENV)/.installed lint
 	@pytest -n $(CORES) --dist loadgroup -rs tests/after_build tests/browser
 
 lint: $(VENV)/.installed
-	@ruff check . && ruff format --check .
+	@ruff check . && ruff format --check . && mypy
 
 run: $(VENV)/.installed
 	@repmatch run $(NB) $(P) --profile $(PROFILE)

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional, cast
 
 import typer
 from rich.console import Console
@@ -15,11 +15,14 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from repmatch_lib.data.corpora import SourceName
     from repmatch_lib.data.tasks import Task
     from repmatch_lib.similarity.comparison import Comparison
+    from repmatch_lib.similarity.subspaces import Side
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 PLOTS = (".png", ".svg", ".pdf")
+TEXT, LABEL = ["text"], ["label"]
 console, errors = Console(), Console(stderr=True)
 
 
@@ -36,15 +39,15 @@ def compare(
     from repmatch_lib.similarity.comparison import repmatch
 
     _check_plot(plot)
-    _show(repmatch(a, b, module=module, side=side, same_base=same_base), plot)
+    _show(repmatch(a, b, module=module, side=cast("Side", side), same_base=same_base), plot)
 
 
 @app.command()
 def data(
     first: Annotated[str, typer.Argument(help="A CSV, JSONL or Parquet file, or a task's name")],
     second: Annotated[str, typer.Argument(help="Another, or the same: then only the training seeds differ")],
-    text: Annotated[list[str], typer.Option(help="Column of the texts; twice if it is another in SECOND")] = ("text",),
-    label: Annotated[list[str], typer.Option(help="Column of the labels; twice if another in SECOND")] = ("label",),
+    text: Annotated[list[str], typer.Option(help="Column of the texts; twice if it is another in SECOND")] = TEXT,
+    label: Annotated[list[str], typer.Option(help="Column of the labels; twice if another in SECOND")] = LABEL,
     same_labels: Annotated[bool, typer.Option(help="A label is one class in both")] = True,
     rows: Annotated[Optional[int], typer.Option(help="A sample of so many rows of each; all if not given")] = None,
     source: Annotated[str, typer.Option(help="Of a task: mini, local, hub or auto")] = "auto",
@@ -61,10 +64,12 @@ def data(
     from repmatch_lib.training.pairs import train_pair
 
     _check_plot(plot)
-    tasks = [_task(name, _of(text, k, "--text"), _of(label, k, "--label")) for k, name in enumerate((first, second))]
+    one, other = (
+        _task(name, _of(text, k, "--text"), _of(label, k, "--label")) for k, name in enumerate((first, second))
+    )
     found = train_pair(
-        *tasks, encoder, rows=rows, source=source, same_labels=same_labels, folder=out, rank=rank, lr=lr,
-        epochs=epochs, head_seed=head_seed, max_length=max_length,
+        one, other, encoder, rows=rows, source=cast("SourceName", source), same_labels=same_labels, folder=out,
+        rank=rank, lr=lr, epochs=epochs, head_seed=head_seed, max_length=max_length,
     )  # fmt: skip
     _show(found, plot)
     if out:
@@ -180,11 +185,13 @@ def score(
     name = encoder or (adapter.provenance.get("encoder") or {}).get("name") or adapter.base_model
     if not name:
         raise ValueError(f"{target} does not name its base model: say which with --encoder")
-    data = rm.load(_task(task, text, label), split=split, source=source, rows=rows, seed=sample_seed)
+    data = rm.load(
+        _task(task, text, label), split=split, source=cast("SourceName", source), rows=rows, seed=sample_seed
+    )
     scores = rm.score_instances(
-        rm.encoder(name), data, adapter, steps, lr, side, tuple(module or ("value",)), out=out, shard=_part(shard),
-        device=device, same_base=same_base, rank=rank, seed=seed, head_seed=head_seed, max_length=max_length,
-        precision=precision,
+        rm.encoder(name), data, adapter, steps, lr, cast("Side", side), tuple(module or ("value",)), out=out,
+        shard=_part(shard), device=device, same_base=same_base, rank=rank, seed=seed, head_seed=head_seed,
+        max_length=max_length, precision=precision,
     )  # fmt: skip
     if scores is None:
         console.print(f"Shard {shard} is done; other parts of {out} are missing", soft_wrap=True)

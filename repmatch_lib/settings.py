@@ -27,6 +27,8 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Length = Annotated[int, Field(ge=8)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_no_bare_name)]
 Precision = Literal["auto", "float32", "bf16"]
+Pooling = Literal["cls", "mean"]  # of an encoder's hidden states; see `vectors`
+Method = Literal["full", "lora"]  # of fine-tuning; see `fine_tune`
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(Field,))

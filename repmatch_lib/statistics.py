@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, bootstrap as scipy_bootstrap, t
+
+Unit = TypeVar("Unit", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Estimate:
 
 
 def jackknife(
-    units: Sequence[Hashable], statistic: Callable[[list[Hashable]], float], unit: str = "seed", level: float = 0.95
+    units: Sequence[Unit], statistic: Callable[[list[Unit]], float], unit: str = "seed", level: float = 0.95
 ) -> Estimate:
     """Estimate a statistic of pairs, and its interval from leaving out one unit at a time.
 
@@ -72,7 +75,7 @@ def jackknife(
     return Estimate(value, value - half, value + half, n, unit)
 
 
-def mean_over(values: Mapping[Hashable, float], unit: str = "run") -> Estimate:
+def mean_over(values: Mapping[Unit, float], unit: str = "run") -> Estimate:
     """The mean of independent runs with Student's interval.
 
     Parameters
@@ -91,7 +94,7 @@ def mean_over(values: Mapping[Hashable, float], unit: str = "run") -> Estimate:
     return jackknife(list(values), lambda kept: float(np.mean([values[one] for one in kept])), unit)
 
 
-def paired(a: Mapping[Hashable, float], b: Mapping[Hashable, float], unit: str = "run") -> Estimate:
+def paired(a: Mapping[Unit, float], b: Mapping[Unit, float], unit: str = "run") -> Estimate:
     """The mean of ``a - b`` over runs that share what they can, such as a seed.
 
     Raises
@@ -104,7 +107,7 @@ def paired(a: Mapping[Hashable, float], b: Mapping[Hashable, float], unit: str =
     return mean_over({one: a[one] - b[one] for one in a}, unit)
 
 
-def bootstrap(values: Mapping[Hashable, float], unit: str = "run", level: float = 0.95) -> Estimate:
+def bootstrap(values: Mapping[Unit, float], unit: str = "run", level: float = 0.95) -> Estimate:
     """The mean of independent runs with the bootstrap's percentile interval (Efron, 1979).
 
     With few runs it is too narrow: of five, the mean of a resample never leaves the range of the five. Verdicts
@@ -125,7 +128,7 @@ def bootstrap(values: Mapping[Hashable, float], unit: str = "run", level: float 
     return Estimate(float(sample.mean()), float(interval.low), float(interval.high), len(sample), unit)
 
 
-def summary(groups: Mapping[str, Mapping[Hashable, float]]) -> pd.DataFrame:
+def summary(groups: Mapping[str, Mapping[Unit, float]]) -> pd.DataFrame:
     """What runs came to: one row a group, indexed by its name.
 
     Parameters

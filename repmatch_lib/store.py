@@ -38,7 +38,7 @@ class Store:
         """Where a result is, once it is made."""
         return self.root / kind / key
 
-    def make(self, kind: str, key: str, write: Callable[[Path], None]) -> Path:
+    def make(self, kind: str, key: str, write: Callable[[Path], object]) -> Path:
         """Find a result, or make it.
 
         Parameters
@@ -69,7 +69,7 @@ class Store:
             lock.release()
         return final
 
-    def _write(self, final: Path, write: Callable[[Path], None]) -> None:
+    def _write(self, final: Path, write: Callable[[Path], object]) -> None:
         with self._writing():
             for abandoned in final.parent.glob(f".{final.name}-*"):  # ours alone, since we hold the lock
                 shutil.rmtree(abandoned)
@@ -102,7 +102,7 @@ class Store:
 
 
 def stored(
-    kind: str, module: str, write: Callable[[Path], None], store: Store | None = None, /, **decisive: Any
+    kind: str, module: str, write: Callable[[Path], object], store: Store | None = None, /, **decisive: Any
 ) -> Path:
     """The folder of a result: found in the store, or written there on one thread.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from repmatch_lib.book.tables import as_markdown, chapter_link, listed
 from repmatch_lib.paths import project_file
 
 PACKAGES = ("torch", "transformers", "peft", "numpy")
-
 
 SOFTWARE = ["python", *PACKAGES, "machine"]
 
@@ -76,7 +76,7 @@ def _row(record: Record) -> dict[str, Any]:
     }
 
 
-def _distinct(values: Any) -> str:
+def _distinct(values: Iterable[Any]) -> str:
     return ", ".join(map(str, sorted(set(values))))
 
 

@@ -57,7 +57,9 @@ def parameters(notebook: str | Path) -> dict[str, Parameter]:
     lines = source.splitlines()
     found = {}
     for node in ast.parse(source).body:
-        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value):
+        if not (
+            isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value and node.end_lineno
+        ):
             raise ValueError(f"{notebook}: the parameters cell may only hold lines like 'rank: int = 4  # its meaning'")
         after = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()  # columns count bytes
         comment = after.partition("#")[2].strip()

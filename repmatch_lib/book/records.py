@@ -7,10 +7,10 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
@@ -22,9 +22,12 @@ from repmatch_lib.versions import provenance
 
 if TYPE_CHECKING:
     from repmatch_lib.experiments.requests import Request
+    from repmatch_lib.experiments.transfer import Transferred
     from repmatch_lib.instances.scoring import Updates
     from repmatch_lib.similarity.adapters import Adapter
     from repmatch_lib.training.fine_tuning import Outcome
+
+Asked = TypeVar("Asked", bound="Request")
 
 
 @dataclass(frozen=True)
@@ -58,21 +61,22 @@ class Record:
     def of(
         cls,
         experiment: str,
-        made: Mapping[Request, Adapter | Outcome] | Sequence[Updates],
+        made: Mapping[Asked, Adapter | Outcome | Transferred] | Sequence[Adapter | Updates],
         estimates: Mapping[str, Estimate],
         rows: pd.DataFrame,
     ) -> Record:
         """A record of an experiment on adapters, fine-tunings or instances' updates, with their provenance."""
-        of_runs = isinstance(made, Mapping)
-        if of_runs:  # with the adapters that rankings were made against
+        if isinstance(made, Mapping):  # with the adapters that rankings were made against
             needed = [request for stage in stages(made) for request in stage if isinstance(request, Run)]
-            made = {run: run.make() for run in needed if run not in made} | dict(made)
-        origins = [one.provenance for one in (made.values() if of_runs else made)]
-        asked = (
-            [_flat(dataclasses.asdict(request)) for request in made]
-            if of_runs
-            else [o["training"] | o["corpus"] for o in origins]
-        )
+            results: dict[Request, Adapter | Outcome | Transferred] = {
+                run: run.make() for run in needed if run not in made
+            }
+            results.update(made.items())
+            origins = [result.provenance for result in results.values()]
+            asked = [_flat(dataclasses.asdict(request)) for request in results]
+        else:
+            origins = [result.provenance for result in made]
+            asked = [origin["training"] | origin["corpus"] for origin in origins]
         return cls(
             experiment,
             _common(asked),
@@ -158,5 +162,5 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _distinct(values: Any) -> list[Any]:
+def _distinct(values: Iterable[Any]) -> list[Any]:
     return [json.loads(text) for text in dict.fromkeys(json.dumps(v, sort_keys=True) for v in values)]

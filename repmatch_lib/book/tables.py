@@ -140,7 +140,7 @@ def points_table(
     lines: dict[str, dict[str, str]] = {}
     for label, kind, value in points:
         line = lines.setdefault(label, {quantity: label} | dict.fromkeys(kinds, "–"))
-        if not math.isnan(getattr(value, "value", value)):
+        if not math.isnan(value.value if isinstance(value, Estimate) else value):
             line[kind] = format(value, spec)
     return as_markdown(list(lines.values())) if lines else Markdown("Neither run has any.")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,6 @@ from repmatch_lib.data.tasks import Task
 from repmatch_lib.paths import project_file
 
 SourceName = Literal["mini", "local", "hub", "auto"]
-
 
 ROW = "row of the file"
 
@@ -131,7 +130,7 @@ def _locate(task: Task, split: str, source: SourceName) -> tuple[Path, str]:
         raise ValueError("source 'local' needs REPMATCH_DATA, the folder that holds <task>/<split>.parquet")
     if source in ("local", "auto") and folder:
         return _existing(folder, task, name), "local"
-    repository, revision, pattern = task.hub
+    repository, revision, pattern = cast("tuple[str, str, str]", task.hub)  # only a file's task has none
     return _download(repository, revision, pattern.format(split=name)), f"hub@{revision}"
 
 

@@ -13,9 +13,7 @@ from repmatch_lib.data.corpora import Corpus
 
 BANDS = {"full": (1.0, 1.0), "mid": (0.6, 0.8), "no": (0.0, 0.0)}
 
-
 HEURISTICS = ("lexical_overlap", "subsequence", "constituent")
-
 
 LIKE = {
     "as long as full": ("premise_words", "hypothesis_words"),
@@ -23,12 +21,9 @@ LIKE = {
     "as long and labelled as full": ("premise_words", "hypothesis_words", "label"),
 }
 
-
 ENTAILMENT = "entailment"
 
-
 OTHER_LABEL = 1000  # words that two rows may differ in before one with another label is taken
-
 
 _WORD = re.compile(r"\w+(?:[^\w\s]+\w+)*")
 
@@ -177,7 +172,7 @@ def _rows(corpus: Corpus, group: str, rows: int | None, seed: int) -> np.ndarray
 
 def _members(corpus: Corpus, group: Group) -> np.ndarray:
     """Numbers of the group's rows."""
-    if group.heuristic:
+    if group.overlap is None:
         if "heuristic" not in corpus.table.column_names:
             raise ValueError(f"{corpus.task.name} has no column 'heuristic'; for {group.heuristic!r} give task='hans'")
         return np.flatnonzero(np.array(corpus.table["heuristic"].to_pylist()) == group.heuristic)

@@ -108,7 +108,7 @@ def cosines(
                 continue
             found = first[left] @ second[right].T
             if b is None and right == left:
-                found = found[tuple(torch.triu_indices(*found.shape, offset=1))]
+                found = found[tuple(torch.triu_indices(len(found), len(found), offset=1))]
             for t in thresholds:
                 above[t][g, h] += int(torch.count_nonzero(found > t))
             counts[g, h] += _histogram(found, bins)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -123,7 +124,7 @@ def cluster_scores(x: Tensor, found: ArrayLike, labels: ArrayLike) -> dict[str, 
     }
 
 
-def pair_spearman(x: Tensor, y: Tensor, scores: ArrayLike) -> float:
+def pair_spearman(x: Tensor, y: Tensor, scores: Sequence[float] | np.ndarray) -> float:
     """Whether cosines rank pairs as people did: Spearman's correlation, as on STS-B.
 
     Parameters

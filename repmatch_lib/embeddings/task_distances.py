@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def mmd(x: ArrayLike, y: ArrayLike, bandwidth: float | None = None) -> float:
@@ -43,7 +48,11 @@ def mmd(x: ArrayLike, y: ArrayLike, bandwidth: float | None = None) -> float:
 
 
 def linear_transfer(
-    source: ArrayLike, source_labels: ArrayLike, target: ArrayLike, target_labels: ArrayLike, folds: int = 5
+    source: np.ndarray | Tensor,
+    source_labels: ArrayLike,
+    target: np.ndarray | Tensor,
+    target_labels: ArrayLike,
+    folds: int = 5,
 ) -> float:
     """How well the target's classes can be told from what the source's linear head says of its rows, and nothing else.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -11,14 +11,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from repmatch_lib.data.corpora import Corpus
-from repmatch_lib.settings import Precision
+from repmatch_lib.settings import Pooling, Precision
 from repmatch_lib.training.batching import encode, within_memory
 from repmatch_lib.training.devices import resolve_device, resolve_precision, token_budget
 from repmatch_lib.training.encoders import Encoder
 from repmatch_lib.training.heads import check_length, frozen_model
 
-Pooling = Literal["cls", "mean"]
-
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 POOLINGS = {
     "cls": lambda hidden, there: hidden[:, 0],
@@ -89,7 +89,7 @@ def vectors(
         there = batch["attention_mask"][..., None]
         return torch.stack([POOLINGS[name](hidden, there) for name in names]).cpu()
 
-    found = torch.empty(len(names), len(encoded), model.config.hidden_size)
+    found = torch.empty(len(names), len(encoded), cast("PreTrainedConfig", model.config).hidden_size)
     order = np.argsort(encoded.lengths, kind="stable")
     budget = tokens or token_budget("vectors", device)
     with tqdm(total=len(encoded), desc=data.title, unit="row", disable=not progress, leave=False) as bar:

@@ -25,7 +25,6 @@ RELATIONS = {
     "language": "france french spain spanish japan japanese italy italian germany german russia russian china chinese",
 }
 
-
 # Neighbours stand in one line, so that an intruder is not told by its subject alone.
 KINDS = [
     ("cow pig sheep goat horse chicken", "lion tiger wolf bear elephant monkey"),
@@ -67,7 +66,7 @@ def token_embeddings(encoder: Encoder) -> tuple[Tensor, dict[str, int]]:
         The tokenizer's vocabulary.
     """
     model = frozen_model(encoder, "regression", 1)
-    return model.get_input_embeddings().weight.detach().clone(), encoder.tokenizer().get_vocab()
+    return model.get_input_embeddings().get_parameter("weight").detach().clone(), encoder.tokenizer().get_vocab()
 
 
 def token_rows(questions: Sequence[Sequence[str]], vocabulary: dict[str, int]) -> np.ndarray:

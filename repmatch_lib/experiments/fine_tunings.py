@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from repmatch_lib.data.corpora import Corpus, load
 from repmatch_lib.experiments.requests import Request
 from repmatch_lib.experiments.selections import Selection
-from repmatch_lib.settings import Count, Length, Rate, Seed, checked
+from repmatch_lib.settings import Count, Length, Method, Rate, Seed, checked
 from repmatch_lib.store import Store, stored
 from repmatch_lib.training.encoder_variants import encoder
 
@@ -41,7 +41,7 @@ class FineTuning(Request):
 
     kind: ClassVar[str] = "fine-tuning"
     selection: Selection
-    method: Literal["full", "lora"] = "full"
+    method: Method = "full"
     seed: Seed = 0
     lr: Rate = 1e-4
     epochs: Count = 10

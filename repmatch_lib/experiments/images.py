@@ -24,18 +24,14 @@ from repmatch_lib.versions import provenance as software
 if TYPE_CHECKING:
     from transformers import ViTForImageClassification
 
-
 CLASSES = 10  # of every head, so that all adapters share one
 
-
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "image_size": 8, "patch_size": 2, "num_channels": 1, "hidden_size": 64, "intermediate_size": 128,
     "num_hidden_layers": 4, "num_attention_heads": 4,
 }  # fmt: skip
 
-
 LOW = range(5)
-
 
 # Tasks by name: which half of the images, which digits, and the class that a digit gets; rotation draws its own.
 TASKS = {
@@ -131,7 +127,7 @@ def image_encoder(epochs: int = 20, seed: int = 0, store: Store | None = None) -
     def write(folder: Path) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model = ViTForImageClassification(ViTConfig(**SHAPE, num_labels=4))
+            model = ViTForImageClassification(ViTConfig(**SHAPE | {"num_labels": 4}))
             _fit(model, images, **settings)
         model.save_pretrained(folder)
 

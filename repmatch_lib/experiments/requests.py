@@ -6,10 +6,21 @@ import dataclasses
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from repmatch_lib.store import Store, key
 from repmatch_lib.versions import code_version
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from repmatch_lib.experiments.transfer import Transferred
+    from repmatch_lib.instances.scores import Scores
+    from repmatch_lib.selection.duplicates import Duplicates
+    from repmatch_lib.similarity.adapters import Adapter
+    from repmatch_lib.training.fine_tuning import Outcome
+
+    Result: TypeAlias = Adapter | Scores | Duplicates | pd.DataFrame | Outcome | Transferred
 
 
 class Request(ABC):
@@ -22,6 +33,8 @@ class Request(ABC):
     """
 
     kind: ClassVar[str]
+    if TYPE_CHECKING:
+        __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     @property
     def id(self) -> str:
@@ -43,10 +56,10 @@ class Request(ABC):
         return json.dumps(self._plain(), sort_keys=True)
 
     def _plain(self) -> dict[str, Any]:
-        return {"kind": self.kind} | dataclasses.asdict(self)  # type: ignore[call-overload]
+        return {"kind": self.kind} | dataclasses.asdict(self)
 
     @abstractmethod
-    def make(self, store: Store | None = None, progress: bool = True) -> Any:
+    def make(self, store: Store | None = None, progress: bool = True) -> Result:
         """The result: read from the store, or made and put there."""
 
 

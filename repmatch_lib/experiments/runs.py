@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import field_validator
 
+from repmatch_lib.data.corpora import SourceName
 from repmatch_lib.data.overlap_groups import find
 from repmatch_lib.data.tasks import task as find_task
 from repmatch_lib.experiments.requests import Request
@@ -33,7 +34,7 @@ class Run(Request):
     kind: ClassVar[str] = "run"
     task: str
     encoder: str = "minilm"
-    source: Literal["mini", "local", "hub", "auto"] = "auto"
+    source: SourceName = "auto"
     rows: Count | None = None
     sample_seed: Seed = 0
     group: str | None = None

@@ -8,16 +8,16 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from repmatch_lib.data.corpora import Corpus, load
+from repmatch_lib.data.corpora import Corpus, SourceName, load
 from repmatch_lib.data.tasks import task as find_task
 from repmatch_lib.experiments.requests import Request
 from repmatch_lib.experiments.runs import Run
-from repmatch_lib.settings import Count, checked
+from repmatch_lib.settings import Count, Pooling, checked
 from repmatch_lib.store import Store, stored, write_atomically
 from repmatch_lib.training.encoder_variants import encoder
 from repmatch_lib.training.encoders import Encoder
@@ -25,8 +25,6 @@ from repmatch_lib.versions import provenance
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from repmatch_lib.embeddings.vectors import Pooling
 
 
 @checked
@@ -52,7 +50,7 @@ class Transfer(Request):
     to: Annotated[tuple[str, ...], Field(min_length=1)]
     rows: Count | None = None
     evaluated: Count | None = None
-    pooling: Literal["cls", "mean"] = "cls"
+    pooling: Pooling = "cls"
 
     @field_validator("to")
     @classmethod
@@ -134,7 +132,7 @@ class Transferred:
 
 
 def head_rows(
-    task: str, source: str = "auto", rows: int | None = None, evaluated: int | None = None, seed: int = 0
+    task: str, source: SourceName = "auto", rows: int | None = None, evaluated: int | None = None, seed: int = 0
 ) -> tuple[Corpus, Corpus]:
     """Training and development rows of a head; fewer are a prefix of more, as in `load`.
 

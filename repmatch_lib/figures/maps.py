@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from repmatch_lib.figures.style import COLORS, THEME, finish, wrapped
@@ -45,7 +44,6 @@ def grid_panels(
             len(grids), layers, figsize=(1.25 * layers + 1.1, 1.55 * len(grids) + 0.25), squeeze=False,
             layout="constrained",
         )  # fmt: skip
-        image = None
         for row, (name, grid) in zip(axes, grids.items(), strict=True):
             last = name == list(grids)[-1]
             for k, ax in enumerate(row):
@@ -77,7 +75,7 @@ def matrix(
     scores: pd.DataFrame,
     path: str | Path | None = None,
     vmax: float = 1.0,
-    metadata: Mapping[str, str] | None = None,
+    metadata: Mapping[str, str | None] | None = None,
     quantity: str = "RepMatch",
 ) -> Figure:
     """Scores of every pair of data sets, or of selections, annotated.
@@ -140,7 +138,7 @@ def matrix_panels(rows: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
         return figure
 
 
-def pictures(images: Mapping[str, ArrayLike]) -> Figure:
+def pictures(images: Mapping[str, np.ndarray | Tensor]) -> Figure:
     """Grey images, one row a set.
 
     Parameters

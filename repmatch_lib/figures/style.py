@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -11,14 +12,11 @@ from matplotlib.figure import Figure
 # The three kinds of number, one colour and one marker each, told apart without colour too.
 PAPER, RECORDED, BUILD = "#b3530b", "#1b6ca8", "#5a7d2a"
 
-
 KINDS = {"paper": (PAPER, "D"), "recorded": (RECORDED, "o"), "this build": (BUILD, "s")}
-
 
 COLORS = "cividis"  # rises evenly in lightness: reads in grey and with any colour vision
 
-
-THEME = {
+THEME: dict[Any, Any] = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "figure.dpi": 110,
@@ -29,7 +27,7 @@ THEME = {
 }
 
 
-def finish(figure: Figure, path: str | Path | None, metadata: Mapping[str, str] | None = None) -> Figure:
+def finish(figure: Figure, path: str | Path | None, metadata: Mapping[str, str | None] | None = None) -> Figure:
     """Write a figure where a path is given, and close it: a notebook shows it once, as the value of its cell."""
     if path is not None:
         figure.savefig(path, metadata=metadata, bbox_inches="tight")

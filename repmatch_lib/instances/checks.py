@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,10 +33,11 @@ def encode_checked(tokenizer: PreTrainedTokenizerBase, data: Corpus, max_length:
 
 def check_head(model: PeftModel, data: Corpus) -> None:
     """Whether the head has an output for every class, and one for a score."""
-    there = model.get_base_model().config.num_labels
-    if {"classification": there < data.task.outputs, "regression": there != 1, "span": False}[data.task.kind]:
+    base: Any = model.get_base_model()
+    outputs = base.config.num_labels
+    if {"classification": outputs < data.task.outputs, "regression": outputs != 1, "span": False}[data.task.kind]:
         raise ValueError(
-            f"the model's head has {there} outputs, the task {data.task.outputs}: give a model with num_labels="
+            f"the model's head has {outputs} outputs, the task {data.task.outputs}: give a model with num_labels="
             f"{data.task.outputs}"
         )
 

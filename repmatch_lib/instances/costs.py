@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
-def instance_flops(config: Any, tokens: int, one_row: bool = True) -> int:
+def instance_flops(config: PreTrainedConfig, tokens: int, one_row: bool = True) -> int:
     """Operations of one instance's first step, with LoRA on every value matrix.
 
-    Counted is what `updates` computes: the forward pass; gradients of activations down to the lowest value matrix, and
+    Counted is what `engine` computes: the forward pass; gradients of activations down to the lowest value matrix, and
     none of weights; in the last block only the row that the head reads, with the keys and values of all. Left out are
     LoRA's thin products, the head, and everything elementwise: about a hundredth.
 
@@ -55,7 +58,7 @@ def instance_flops(config: Any, tokens: int, one_row: bool = True) -> int:
     return forward + (layers - 2) * block_back + last_back + lowest_back
 
 
-def projected_hours(config: Any, tokens: float, instances: int, peak: float, share: float) -> float:
+def projected_hours(config: PreTrainedConfig, tokens: float, instances: int, peak: float, share: float) -> float:
     """Hours to score a corpus on a device, by counting: a projection, not a measurement.
 
     Parameters

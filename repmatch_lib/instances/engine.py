@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,10 @@ from repmatch_lib.instances.matrices import Hook, adding, by_token, initial_matr
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
+
+    from repmatch_lib.data.tasks import Kind
+    from repmatch_lib.settings import Precision
 
 TARGETS = ("labels", "start_positions", "end_positions")
 
@@ -53,18 +57,18 @@ class InstanceModel:
         If the model has no LoRA layers, is not in its initial state, or uses a variant of LoRA.
     """
 
-    def __init__(self, model: PeftModel, kind: str, optimizer: AdamW, precision: str = "float32") -> None:
+    def __init__(self, model: PeftModel, kind: Kind, optimizer: AdamW, precision: Precision = "float32") -> None:
         self.model, self.kind, self.optimizer, self.precision = model, kind, optimizer, precision
         self.matrices = initial_matrices(model)
         self.device = self.matrices[0].A.device
-        self.block = last_block(model.get_base_model(), [matrix.name for matrix in self.matrices])
+        self.base = cast("PreTrainedModel", model.get_base_model())
+        self.block = last_block(self.base, [matrix.name for matrix in self.matrices])
         self.read: Read = "all"
 
     @contextmanager
     def ready(self, probe: dict[str, Tensor]) -> Iterator[InstanceModel]:
         """Within this context the model is set up for speed; a few rows check that nothing but speed changes."""
-        base = self.model.get_base_model()
-        own = base.config._attn_implementation
+        base, own = self.base, self.base.config._attn_implementation
         with ExitStack() as stack:
             stack.enter_context(without_lora(base))
             stack.callback(base.set_attn_implementation, own)
@@ -92,7 +96,8 @@ class InstanceModel:
             padding = (1 - mask) * torch.finfo(torch.float32).min
             logits = out.start_logits.float() + padding, out.end_logits.float() + padding
             ends = batch["start_positions"], batch["end_positions"]
-            return sum(F.cross_entropy(x, y, reduction="none") for x, y in zip(logits, ends, strict=True)) / 2
+            both = (F.cross_entropy(x, y, reduction="none") for x, y in zip(logits, ends, strict=True))
+            return cast(Tensor, sum(both)) / 2
         if self.kind == "regression":
             return (out.logits.float().squeeze(-1) - batch["labels"]).square()
         return F.cross_entropy(out.logits.float(), batch["labels"], reduction="none")
@@ -191,7 +196,7 @@ class InstanceModel:
             )
 
     def _places(self, inputs: dict[str, Tensor]) -> dict[Read, Tensor]:
-        return places(inputs["input_ids"], self.model.get_base_model().config.pad_token_id)
+        return places(inputs["input_ids"], self.base.config.pad_token_id)
 
     def _agrees(self, probe: dict[str, Tensor], expected: list[Tensor]) -> bool:
         precision, self.precision = self.precision, "float32"

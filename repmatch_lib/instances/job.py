@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
+Factors = tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]  # losses, and A and B by module
+
 
 class Job:
     """A model, rows and settings that fit together, and the target's subspaces where there is one."""
@@ -101,10 +103,10 @@ class Job:
         with self.engine.ready(probe):
             yield
 
-    def updates(self, rows: np.ndarray, bar: tqdm) -> Iterator[tuple[np.ndarray, tuple[Any, ...]]]:
+    def updates(self, rows: np.ndarray, bar: tqdm) -> Iterator[tuple[np.ndarray, Factors]]:
         """Pieces of the rows, with their losses and factors by module: (n, L, ...), or (L, ...) for a shared ``A``."""
 
-        def compute(piece: np.ndarray) -> tuple[Any, ...]:
+        def compute(piece: np.ndarray) -> Factors:
             batch = self.encoded.collate(piece, self.engine.device)
             losses, A, B = self.engine.update(batch, self.scoring.steps)
             if not (losses.isfinite().all() and all(x.isfinite().all() for x in (*A, *B))):
@@ -112,10 +114,10 @@ class Job:
                     f"an update of rows {[self.data.table['id'][int(row)].as_py() for row in piece[:3]]} … is not "
                     f"finite: lower lr (now {self.scoring.lr}), or use precision='float32'"
                 )
-            by_module = [
+            A_by_module, B_by_module = (
                 {m: torch.stack([x[p] for p in places], -3) for m, places in self.places.items()} for x in (A, B)
-            ]
-            return losses.cpu(), *by_module
+            )
+            return losses.cpu(), A_by_module, B_by_module
 
         if self.scoring.dropout:
             torch.manual_seed(int(np.random.SeedSequence([self.scoring.seed, int(rows[0])]).generate_state(1)[0]))

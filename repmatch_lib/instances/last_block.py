@@ -3,7 +3,7 @@
 A classifier reads one token of the last block's output: the first (BERT, ELECTRA) or the last (LLaMA). The block's keys
 and values need every token; its query, output projection and feed-forward layers need that one. This is done with hooks
 and transformers' interface for attention, for any model whose block has linear layers of the known names. Nothing of it
-is taken on trust: `updates.InstanceModel.ready` compares a few rows with the model as it is, and leaves it so if they
+is taken on trust: `engine.InstanceModel.ready` compares a few rows with the model as it is, and leaves it so if they
 differ.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ from transformers.masking_utils import eager_mask
 from repmatch_lib.similarity.adapters import MODULES
 
 Read = Literal["first", "last", "all"]
-
 
 # Blocks that are being computed for some rows only: each of their modules, and the row of each instance.
 _rows: dict[nn.Module, Tensor] = {}
@@ -63,7 +62,6 @@ def attention(
 
 AttentionInterface.register("repmatch", attention)
 
-
 AttentionMaskInterface.register("repmatch", eager_mask)
 
 
@@ -98,7 +96,7 @@ def lean(block: nn.Module, rows: Tensor | None, tokens: int) -> Iterator[None]:
 def last_block(model: PreTrainedModel, adapted: list[str]) -> nn.Module:
     """The last of the blocks that the adapted layers are in."""
     blocks = next(filter(None, (re.match(r"(.*?)\.\d+\.", name) for name in adapted)), None)
-    return model.get_submodule(blocks[1])[-1] if blocks else model
+    return cast("nn.ModuleList", model.get_submodule(blocks[1]))[-1] if blocks else model
 
 
 def places(input_ids: Tensor, padding: int | None) -> dict[Read, Tensor]:

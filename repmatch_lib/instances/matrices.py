@@ -20,7 +20,7 @@ class Matrix:
     """One adapted linear layer: its place in the model, LoRA's start and scale."""
 
     name: str
-    linear: nn.Module
+    linear: nn.Linear
     A: Tensor
     scale: float
     dropout: nn.Module
@@ -41,16 +41,17 @@ def initial_matrices(model: PeftModel) -> list[Matrix]:
     for name, layer in model.get_base_model().named_modules():
         if not isinstance(layer, LoraLayer) or not {adapter} & {*layer.lora_A, *layer.lora_embedding_A}:
             continue
-        linear = isinstance(layer.get_base_layer(), nn.Linear)
-        if not linear or layer.lora_variant.get(adapter) or layer.lora_B[adapter].bias is not None:
+        linear = layer.get_base_layer()
+        variant = layer.lora_variant.get(adapter)
+        if not isinstance(linear, nn.Linear) or variant or layer.lora_B[adapter].bias is not None:
             raise ValueError(f"{name} is not plain LoRA on a linear layer; only that can be scored")
-        if layer.lora_B[adapter].weight.any():
+        if layer.lora_B[adapter].get_parameter("weight").any():
             raise ValueError(
                 f"B of {name} is not zero: the model was trained already. Give it in its initial state "
                 "(get_peft_model with init_lora_weights=True), or give the encoder instead"
             )
-        A = layer.lora_A[adapter].weight.detach().float()
-        found.append(Matrix(name, layer.get_base_layer(), A, layer.scaling[adapter], layer.lora_dropout[adapter]))
+        A = layer.lora_A[adapter].get_parameter("weight").detach().float()
+        found.append(Matrix(name, linear, A, layer.scaling[adapter], layer.lora_dropout[adapter]))
     if not found:
         raise ValueError(
             "the model has no trainable LoRA layers: wrap it with peft.get_peft_model and a LoraConfig, or give the "

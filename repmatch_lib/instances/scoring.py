@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from repmatch_lib.data.corpora import Corpus
-from repmatch_lib.instances.job import Job, Scoring
+from repmatch_lib.instances.job import Factors, Job, Scoring
 from repmatch_lib.instances.scores import Scores, ScoreStore, described
 from repmatch_lib.similarity.adapters import Adapter
 from repmatch_lib.similarity.comparison import as_adapter
@@ -60,7 +60,7 @@ class Updates:
 def score_instances(
     model: Encoder | PeftModel,
     data: Corpus,
-    target: Adapter | Any,
+    target: Adapter | str | Path | PeftModel,
     steps: int = 1,
     lr: float = 1e-3,
     side: Side = "left",
@@ -77,7 +77,7 @@ def score_instances(
 ) -> Scores | None:
     """Train every instance of a corpus by itself, and compare its update with an adapter's.
 
-    All instances of a batch share one pass; see `updates`.
+    All instances of a batch share one pass; see `engine`.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def score_instances(
     store = ScoreStore(out, made_of) if out else None
     todo = [b for b in range(k - 1, len(blocks), n) if not (store and store.done(b))]
     tables = []
-    with job.ready(), _progress(data.title, sum(len(blocks[b]) for b in todo), progress and todo) as bar:
+    with job.ready(), _progress(data.title, sum(len(blocks[b]) for b in todo), progress and bool(todo)) as bar:
         for b in store.claim(todo) if store else todo:
             table = job.score(blocks[b], bar)
             store.put(b, table) if store else tables.append(table)
@@ -169,9 +169,10 @@ def instance_updates(
     return Updates(data.table["id"].to_pylist(), losses, A, B, provenance)
 
 
-def _on_cpu(part: tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]) -> tuple[Any, ...]:
+def _on_cpu(part: Factors) -> Factors:
     losses, *factors = part
-    return losses, *({module: x.cpu() for module, x in by_module.items()} for by_module in factors)
+    A, B = ({module: x.cpu() for module, x in by_module.items()} for by_module in factors)
+    return losses, A, B
 
 
 def _progress(title: str, rows: int, show: bool) -> tqdm:

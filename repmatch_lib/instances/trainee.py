@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -120,18 +120,18 @@ def trainee(
         If head, dropout or longest text do not fit the model.
     """
     if isinstance(model, Encoder):
-        made = _of_encoder(model, data, scoring, device, tokenizer, target)
+        ready = _of_encoder(model, data, scoring, device, tokenizer, target)
     elif hasattr(model, "peft_config"):
-        made = _ready(model, scoring, tokenizer)
+        ready = _ready(model, scoring, tokenizer)
     else:
         raise TypeError(
             f"cannot score on {type(model).__name__}: give an encoder (rm.encoder(name)), or a PeftModel in its "
             "initial state (peft.get_peft_model)"
         )
-    check_dropout(made.model, made.scoring.dropout)
-    check_head(made.model, data)
-    check_length(made.model, made.scoring.max_length)
-    return made
+    check_dropout(ready.model, ready.scoring.dropout)
+    check_head(ready.model, data)
+    check_length(ready.model, ready.scoring.max_length)
+    return ready
 
 
 def _of_encoder(
@@ -157,6 +157,7 @@ def _of_encoder(
 
 
 def _ready(model: PeftModel, scoring: Scoring, tokenizer: PreTrainedTokenizerBase | None) -> Trainee:
-    device, name, digest = str(model.device), model.get_base_model().name_or_path, model_digest(model)
+    base: Any = model.get_base_model()
+    device, name, digest = str(model.device), base.name_or_path, model_digest(model)
     scoring = dataclasses.replace(scoring, precision=resolve_precision(scoring.precision, device))
     return Trainee(model, tokenizer or find_tokenizer(name), scoring, device, name, name, digest, digest)

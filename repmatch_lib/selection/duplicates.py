@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,9 @@ from repmatch_lib.versions import code_version
 
 ROWS_A_CLUSTER = 1000  # at half a million rows, one pass of k-means then costs as much as all the cosines
 
-
 MANY = 20_000  # rows above which k-means goes by batches
 
-
 CLUSTERS = "clusters.parquet"
-
 
 COLUMNS = pa.schema(
     {
@@ -125,10 +123,11 @@ class Duplicates:
         rows = self.dropped(eps)
         rows = rows[np.argsort(-self.similarity[rows], kind="stable")]
         table = pd.DataFrame({"similarity": self.similarity[rows], "row": rows, "neighbour": self.neighbour[rows]})
-        for name in ("text", "text_pair", "label") if data is not None else ():
-            if name in data.table.column_names:
-                values = data.table[name].to_pandas().to_numpy()
-                table[name], table[f"neighbour's {name}"] = values[rows], values[self.neighbour[rows]]
+        if data is not None:
+            for name in ("text", "text_pair", "label"):
+                if name in data.table.column_names:
+                    values = data.table[name].to_pandas().to_numpy()
+                    table[name], table[f"neighbour's {name}"] = values[rows], values[self.neighbour[rows]]
         return table
 
     @classmethod
@@ -190,13 +189,14 @@ def near_duplicates(
         raise ValueError(f"clusters = {clusters} for {len(rows)} rows: give a number from 1 to the number of rows")
     if block < 1:
         raise ValueError(f"block = {block}: give a number of rows, at least 1")
-    settings = {"clusters": clusters, "seed": seed, "block": block}
+    settings: dict[str, Any] = {"clusters": clusters, "seed": seed, "block": block}
     unit, store = _unit(rows), None
     if out is None:
         cluster, centrality = _clustered(unit, clusters, seed)
-        todo = numbers = range(clusters)
+        numbers: Sequence[int] = range(clusters)
+        todo: Iterable[int] = numbers
     else:
-        settings |= {"vectors": hashlib.sha256(unit.numpy()).hexdigest(), "code": code_version(__name__)}
+        settings |= {"vectors": hashlib.sha256(unit.numpy().data).hexdigest(), "code": code_version(__name__)}
         shape = {"rows": len(unit), "blocks": clusters, "columns": described(COLUMNS)}
         store = ScoreStore(out, settings | shape)
         cluster, centrality = _clustered_once(unit, clusters, seed, store.folder)

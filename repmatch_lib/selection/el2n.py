@@ -46,8 +46,8 @@ def el2n(encoder: Encoder, data: Corpus, adapter: Adapter) -> np.ndarray:
     if data.task.kind != "classification":
         raise ValueError(f"{data.task.name} has no classes, and EL2N is of their probabilities: take another rule")
     trained, device = adapter.provenance["training"], resolve_device("auto")
-    model = frozen_model(encoder, data.task.kind, data.task.outputs, trained["head_seed"])
-    model = lora_model(model, trained["rank"], trained["modules"]).to(device).eval()
+    base = frozen_model(encoder, data.task.kind, data.task.outputs, trained["head_seed"])
+    model = lora_model(base, trained["rank"], trained["modules"]).to(device).eval()
     set_peft_model_state_dict(model, adapter.tensors)
     encoded = encode(encoder.tokenizer(), data, trained["max_length"])
     forward = Forward(model, token_budget("evaluation", device), trained["precision"])

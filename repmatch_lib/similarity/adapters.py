@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,30 +17,10 @@ from torch import Tensor
 
 from repmatch_lib.store import whole
 
-
-def check_base(target: Adapter, name: str | None, sha256: str | None = None) -> None:
-    """Refuse a target of other weights: by their hash where both are known, else by the base models' names."""
-    weights = target.weights
-    differs = weights != sha256 if weights and sha256 else target.base_model and name and target.base_model != name
-    if differs:
-        raise ValueError(
-            f"the target {target.name} adapts {target.base_model!r}{f' ({weights[:12]}…)' if weights else ''}, but the "
-            f"instances are to be trained on {name!r}: train the target on this encoder, or say same_base=True "
-            "(--same-base) if these are two copies of one model"
-        )
-
-
-def target_digest(target: Adapter, modules: tuple[str, ...]) -> str:
-    """Of the factors and not of their bases, which differ in the last digit between processors."""
-    digest = hashlib.sha256()
-    for module in modules:
-        _, A, B = target.factors(module)
-        digest.update(module.encode() + A.float().numpy().tobytes() + B.float().numpy().tobytes())
-    return digest.hexdigest()
-
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 WEIGHTS, CONFIG, PROVENANCE = "adapter_model.safetensors", "adapter_config.json", "provenance.json"
-
 
 # One attention matrix, as the model families name it. PEFT matches the same names by suffix.
 MODULES = {
@@ -50,10 +30,8 @@ MODULES = {
     "output": ("attention.output.dense", "o_proj", "out_lin", "out_proj"),
 }
 
-
 # Starts that take a part of the pre-trained weight into the factors: B @ A is then not what was learned.
 NOT_FROM_ZERO = ("pissa", "olora", "corda", "loftq", "lora_ga")
-
 
 _FACTOR = re.compile(r"(?P<layer>.*\.\d+\.(?P<name>.+))\.lora_(?P<factor>[AB])(\.[^.]+)?\.weight")
 
@@ -123,7 +101,7 @@ class Adapter:
         return cls(tensors, config, provenance, name=provenance.get("name", folder.resolve().name))
 
     @classmethod
-    def from_model(cls, model: Any) -> Adapter:
+    def from_model(cls, model: PeftModel) -> Adapter:
         """Take the active adapter of a live ``PeftModel``."""
         from peft import get_peft_model_state_dict
 
@@ -204,7 +182,29 @@ class Adapter:
         shapes = {layer: (tuple(found[layer]["A"].shape), tuple(found[layer]["B"].shape)) for layer in layers}
         if len(set(shapes.values())) > 1:
             raise ValueError(f"{self.name}: {module!r} differs in rank or width between layers: {shapes}")
-        return layers, *(torch.stack([found[layer][factor] for layer in layers]) for factor in "AB")
+        A, B = (torch.stack([found[layer][factor] for layer in layers]) for factor in "AB")
+        return layers, A, B
+
+
+def check_base(target: Adapter, name: str | None, sha256: str | None = None) -> None:
+    """Refuse a target of other weights: by their hash where both are known, else by the base models' names."""
+    weights = target.weights
+    differs = weights != sha256 if weights and sha256 else target.base_model and name and target.base_model != name
+    if differs:
+        raise ValueError(
+            f"the target {target.name} adapts {target.base_model!r}{f' ({weights[:12]}…)' if weights else ''}, but the "
+            f"instances are to be trained on {name!r}: train the target on this encoder, or say same_base=True "
+            "(--same-base) if these are two copies of one model"
+        )
+
+
+def target_digest(target: Adapter, modules: tuple[str, ...]) -> str:
+    """Of the factors and not of their bases, which differ in the last digit between processors."""
+    digest = hashlib.sha256()
+    for module in modules:
+        _, A, B = target.factors(module)
+        digest.update(module.encode() + A.float().numpy().tobytes() + B.float().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def in_order(name: str) -> list[tuple[int, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from torch import Tensor
@@ -15,6 +15,7 @@ from repmatch_lib.similarity.subspaces import Side, chance_scores, grassmann_sim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from peft import PeftModel
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class Comparison:
 
 
 def repmatch(
-    a: Adapter | str | Path | Any,
-    b: Adapter | str | Path | Any,
+    a: Adapter | str | Path | PeftModel,
+    b: Adapter | str | Path | PeftModel,
     module: str = "value",
     side: Side = "left",
     same_base: bool = False,
@@ -138,11 +139,11 @@ def require_comparable(a: Adapter, b: Adapter, module: str = "value", same_base:
             f"{a.name} adapts {a.base_model!r} but {b.name} adapts {b.base_model!r}; subspaces of different models "
             "cannot be compared. If these are two copies of one model, say so with same_base=True (--same-base)"
         )
-    weights = [adapter.weights for adapter in (a, b)]
-    if all(weights) and weights[0] != weights[1] and not same_base:
+    weights, others_weights = a.weights, b.weights
+    if weights and others_weights and weights != others_weights and not same_base:
         raise ValueError(
-            f"{a.name} and {b.name} were trained on different weights of {a.base_model!r} (SHA-256 {weights[0][:12]}… "
-            f"and {weights[1][:12]}…); train both on one encoder, or say same_base=True (--same-base)"
+            f"{a.name} and {b.name} were trained on different weights of {a.base_model!r} (SHA-256 {weights[:12]}… "
+            f"and {others_weights[:12]}…); train both on one encoder, or say same_base=True (--same-base)"
         )
     (layers, A1, B1), (others, A2, B2) = a.factors(module), b.factors(module)
     if len(layers) != len(others):
@@ -176,7 +177,7 @@ def trained_basis(adapter: Adapter, A: Tensor, B: Tensor, side: Side) -> Tensor:
     return basis
 
 
-def as_adapter(source: Adapter | str | Path | Any) -> Adapter:
+def as_adapter(source: Adapter | str | Path | PeftModel) -> Adapter:
     """An adapter, from a folder or a live model too."""
     if isinstance(source, Adapter):
         return source

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +20,10 @@ from repmatch_lib.data.corpora import Corpus
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+Result = TypeVar("Result")
+
 # Batches are cut from this many, sorted by length: near-equal lengths in a batch, and still a shuffled order.
 POOL = 50
-
 
 CHUNK = 4096  # rows tokenised at once
 
@@ -52,7 +53,7 @@ class Encoded:
         """Tokens of each row."""
         return np.diff(self.starts)
 
-    def collate(self, rows: Sequence[int], device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    def collate(self, rows: Sequence[int] | np.ndarray, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """One padded batch with its targets, ready for ``model(**batch)``."""
         rows = np.asarray(rows)
         offsets = np.arange(self.lengths[rows].max())
@@ -92,9 +93,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, corpus: Corpus, max_length: int) 
         else:
             texts = [piece[c].to_pylist() for c in ("text", "text_pair") if c in piece.column_names]
             sequences = dict(tokenizer(*texts, truncation=True, max_length=max_length))
-        lengths = [len(ids) for ids in sequences["input_ids"]]
         flat = {name: np.fromiter(itertools.chain.from_iterable(rows), np.int32) for name, rows in sequences.items()}
-        chunks.append((lengths, flat))
+        chunks.append(([len(ids) for ids in sequences["input_ids"]], flat))
     if kind == "span":
         first, last = (torch.tensor(column) for column in zip(*spans, strict=True))
         targets = {"start_positions": first, "end_positions": last}
@@ -137,8 +137,8 @@ def within_budget(rows: np.ndarray, lengths: np.ndarray, tokens: int) -> Iterato
 
 
 def within_memory(
-    rows: np.ndarray, lengths: np.ndarray, tokens: int, compute: Callable[[np.ndarray], Any]
-) -> Iterator[tuple[np.ndarray, Any]]:
+    rows: np.ndarray, lengths: np.ndarray, tokens: int, compute: Callable[[np.ndarray], Result]
+) -> Iterator[tuple[np.ndarray, Result]]:
     """Compute rows, sorted by length, in pieces; after an out-of-memory go on with pieces of half the size.
 
     Raises
@@ -225,4 +225,4 @@ def _encode_spans(
     order = [chosen[row] for row in range(len(table))]
     names = [n for n in windows if n not in ("overflow_to_sample_mapping", "offset_mapping")]
     sequences = {name: [windows[name][w] for w, _, _ in order] for name in names}
-    return sequences, [span for _, *span in order]
+    return sequences, [(first, last) for _, first, last in order]

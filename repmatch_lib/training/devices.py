@@ -33,7 +33,7 @@ def resolve_device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def resolve_precision(precision: str, device: str) -> str:
+def resolve_precision(precision: Precision, device: str) -> Precision:
     """``"auto"`` as ``"bf16"`` where the device multiplies in it natively, else ``"float32"``."""
     if precision not in get_args(Precision):
         raise ValueError(f"unknown precision {precision!r}: give 'auto', 'float32' or 'bf16'")

@@ -7,18 +7,21 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
-from repmatch_lib.data.corpora import Corpus, load
-from repmatch_lib.data.tasks import task as find_task
+from repmatch_lib.data.corpora import Corpus, SourceName, load
+from repmatch_lib.data.tasks import Kind, task as find_task
 from repmatch_lib.similarity.adapters import Adapter
 from repmatch_lib.training.devices import resolve_device, resolve_precision
 from repmatch_lib.training.encoders import Encoder, base_encoder
-from repmatch_lib.training.heads import frozen_model, longest_text
+from repmatch_lib.training.heads import frozen_model, longest_text, without_head
 from repmatch_lib.training.loop import Training, train
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 TUNED_ON = 1000  # rows at most, drawn otherwise than those that runs are trained on
 
@@ -43,7 +46,7 @@ def shallow_encoder(encoder: Encoder, folder: str | Path, layers: int) -> Encode
     ValueError
         If it has fewer layers.
     """
-    model = frozen_model(encoder, "classification", 2).base_model
+    model = without_head(frozen_model(encoder, "classification", 2))
     depth = model.config.num_hidden_layers
     if not 0 < layers <= depth:
         raise ValueError(f"layers = {layers}: {encoder.name} has {depth} layers, so give 1 to {depth}")
@@ -79,7 +82,7 @@ def fine_tuned_encoder(encoder: Encoder, data: Corpus, folder: str | Path, **set
     model = frozen_model(encoder, data.task.kind, data.task.outputs, how.seed).requires_grad_(True)
     longest = min(how.max_length, longest_text(model) or how.max_length)
     train(model, encoder, data, dataclasses.replace(how, max_length=longest), progress=False)
-    return _write(model.base_model.cpu(), encoder, folder)
+    return _write(without_head(model).cpu(), encoder, folder)
 
 
 def tuned_encoder(encoder: Encoder, adapter: Adapter, folder: str | Path) -> Encoder:
@@ -109,13 +112,14 @@ def tuned_encoder(encoder: Encoder, adapter: Adapter, folder: str | Path) -> Enc
         raise ValueError(f"{adapter.name} was trained on other weights than {encoder.name}'s: give its own encoder")
     adapted = {key.partition(".lora_")[0].removeprefix("base_model.model.") for key in adapter.tensors}
     # The head is frozen, and left behind; but some classes name the encoder within them by it.
-    heads = (frozen_model(encoder, kind, 2) for kind in ("classification", "span"))
+    kinds: tuple[Kind, ...] = ("classification", "span")
+    heads = (frozen_model(encoder, kind, 2) for kind in kinds)
     base = next((model for model in heads if adapted <= {name for name, _ in model.named_modules()}), None)
     if base is None:
         raise ValueError(f"{adapter.name} adapts matrices that {encoder.name} does not have: give its own encoder")
     with tempfile.TemporaryDirectory() as saved:
-        model = PeftModel.from_pretrained(base, adapter.save(saved))
-    return _write(model.merge_and_unload().base_model, encoder, folder)
+        model: Any = PeftModel.from_pretrained(base, adapter.save(saved))
+    return _write(without_head(model.merge_and_unload()), encoder, folder)
 
 
 def random_encoder(encoder: Encoder, folder: str | Path, seed: int = 0) -> Encoder:
@@ -140,7 +144,7 @@ def random_encoder(encoder: Encoder, folder: str | Path, seed: int = 0) -> Encod
     return _write(model, encoder, folder)
 
 
-def _write(model: torch.nn.Module, encoder: Encoder, folder: str | Path) -> Encoder:
+def _write(model: PreTrainedModel, encoder: Encoder, folder: str | Path) -> Encoder:
     model.save_pretrained(folder)
     encoder.tokenizer().save_pretrained(folder)
     return base_encoder(folder)
@@ -151,7 +155,7 @@ Step = tuple[dict[str, Any], Callable[..., Encoder]]  # what decides it beside i
 
 def _tuned(encoder: Encoder, argument: str) -> Step:
     task, _, source = argument.rpartition("-")
-    whole = load(find_task(task), source=source)
+    whole = load(find_task(task), source=cast("SourceName", source))
     data = whole.take(np.random.default_rng(1).permutation(len(whole))[:TUNED_ON])
     how = {"precision": resolve_precision("auto", resolve_device("auto"))}
     return {"rows": data.fingerprint, **how}, partial(fine_tuned_encoder, encoder, data, **how)

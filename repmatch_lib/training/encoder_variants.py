@@ -86,5 +86,5 @@ def variant(name: str, store: Store | None = None) -> Encoder:
         "encoders", __name__, lambda folder: make(folder=folder), store,
         encoder=origin.fingerprint, step=step, **decisive,
     )  # fmt: skip
-    named = {field: f"{getattr(origin, field)}:{step}" for field in ("title", "base_model")}
-    return dataclasses.replace(base_encoder(folder), name=name, **named)
+    title, base_model = f"{origin.title}:{step}", f"{origin.base_model}:{step}"
+    return dataclasses.replace(base_encoder(folder), name=name, title=title, base_model=base_model)

@@ -20,7 +20,7 @@ class Source:
 
     title: str
     package: str | None = None
-    hub: str | None = None
+    hub: str = ""
     revision: str | None = None
     sha256: str | None = None
 
@@ -132,7 +132,7 @@ def base_encoder(name: str | Path) -> Encoder:
     elif source.package:
         package, _, inside = source.package.partition("/")
         spec = find_spec(package)
-        if spec is None:
+        if spec is None or not spec.submodule_search_locations:
             raise ValueError(f"encoder {name!r} needs the package {package.replace('_', '-')}: pip install it")
         folder = Path(spec.submodule_search_locations[0]) / inside
     else:

@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from repmatch_lib.data.corpora import Corpus
+from repmatch_lib.settings import Precision
 from repmatch_lib.training.batching import encode, question_windows, within_memory
 from repmatch_lib.training.devices import token_budget
 
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 
 LONGEST_ANSWER = 30  # tokens
 
-
 ARTICLES = re.compile(r"\b(a|an|the)\b")
-
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -37,7 +36,7 @@ def evaluate(
     *,
     max_length: int = 256,
     tokens: int | None = None,
-    precision: str = "float32",
+    precision: Precision = "float32",
 ) -> float:
     """The task's own measure on a development set.
 
@@ -78,7 +77,7 @@ def evaluate(
 class Forward:
     """A model's outputs for many sequences, in batches of similar length."""
 
-    def __init__(self, model: nn.Module, tokens: int | None, precision: str) -> None:
+    def __init__(self, model: nn.Module, tokens: int | None, precision: Precision) -> None:
         self.model, self.precision = model, precision
         self.device = next(model.parameters()).device
         self.tokens = tokens or token_budget("evaluation", self.device.type)

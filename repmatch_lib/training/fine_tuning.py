@@ -6,11 +6,12 @@ import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from repmatch_lib.data.corpora import Corpus
+from repmatch_lib.settings import Method
 from repmatch_lib.store import write_atomically
 from repmatch_lib.training.encoders import Encoder
 from repmatch_lib.training.evaluation import evaluate
@@ -59,7 +60,7 @@ def fine_tune(
     data: Corpus,
     dev: Corpus,
     *,
-    method: Literal["full", "lora"] = "full",
+    method: Method = "full",
     rank: int | None = None,
     progress: bool = True,
     **settings: Any,
@@ -99,7 +100,7 @@ def fine_tune(
     return Outcome(data.task.metric, value, data.table["id"].to_pylist(), labels, provenance)
 
 
-def _trainable(model: PreTrainedModel, method: str, rank: int | None, seed: int) -> torch.nn.Module:
+def _trainable(model: PreTrainedModel, method: Method, rank: int | None, seed: int) -> torch.nn.Module:
     """The model with what the method trains set to be trained; the head always is."""
     if method == "full":
         return model.requires_grad_(True)

@@ -55,7 +55,8 @@ def full_adapter(
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     more = {"method": "full", "rank": rank, "modules": list(modules), "head_seed": head_seed}
     provenance = train(model, encoder, data, how, progress, **more)
-    tensors, kept = {}, []
+    tensors: dict[str, Tensor] = {}
+    kept = []
     for name, weight in weights.items():
         B, A, share = truncated(weight.detach().cpu() - before[name], rank)
         stem = f"base_model.model.{name.removesuffix('.weight')}"

@@ -6,7 +6,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-LAYER = re.compile(r"\.\d+\.")  # in the name of a parameter that belongs to a layer of the encoder
+    from repmatch_lib.data.tasks import Kind
 
+LAYER = re.compile(r"\.\d+\.")  # in the name of a parameter that belongs to a layer of the encoder
 
 HEADS = {
     "classification": "AutoModelForSequenceClassification",
@@ -30,7 +31,7 @@ HEADS = {
 }
 
 
-def frozen_model(encoder: Encoder, kind: str, outputs: int, head_seed: int = 0) -> PreTrainedModel:
+def frozen_model(encoder: Encoder, kind: Kind, outputs: int, head_seed: int = 0) -> PreTrainedModel:
     """An encoder under a new head, all of it frozen; a head that its checkpoint holds is left behind.
 
     Parameters
@@ -64,7 +65,7 @@ def frozen_model(encoder: Encoder, kind: str, outputs: int, head_seed: int = 0) 
 
 
 def _load(
-    encoder: Encoder, kind: str, outputs: int, renamed: dict[str, str] | None = None
+    encoder: Encoder, kind: Kind, outputs: int, renamed: dict[str, str] | None = None
 ) -> tuple[PreTrainedModel, set[str]]:
     """The pre-trained model, and the names of the parameters that its checkpoint lacks."""
     import transformers
@@ -91,6 +92,11 @@ def _load(
     finally:
         transformers.logging.set_verbosity(verbosity)
     return model, set(loaded["missing_keys"]) | {key for key, *_ in loaded["mismatched_keys"]}
+
+
+def without_head(model: PreTrainedModel) -> PreTrainedModel:
+    """The encoder within a model, which is a model of its own."""
+    return cast("PreTrainedModel", model.base_model)
 
 
 def lora_model(model: PreTrainedModel, rank: int, modules: Sequence[str] = ("value",), seed: int = 0) -> PeftModel:

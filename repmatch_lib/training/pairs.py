@@ -74,7 +74,7 @@ def train_pair(
         adapters.append(train_adapter(encoder, corpus, seed=seed, lr=lr, epochs=epochs, **settings))
         if folder is not None:
             adapters[-1].save(Path(folder) / name)
-    return repmatch(*adapters)
+    return repmatch(adapters[0], adapters[1])
 
 
 def with_shared_labels(first: Task, second: Task) -> list[Task]:
