@@ -334,7 +334,8 @@ def test_another_tokenizer_or_configuration_is_another_encoder(
         ({"epochs": 0}, "epochs = 0: it should be greater than or equal to 1"),
         ({"batch_size": -3}, "batch_size = -3: it should be greater than or equal to 1"),
         ({"max_length": 1}, "max_length = 1: it should be greater than or equal to 8"),
-        ({"modules": ()}, "modules is empty"),
+        ({"modules": ()}, "modules = \\(\\): give at least one"),
+        ({"modules": "value"}, "modules = .value.: give at least one attention matrix in a tuple"),
     ],
     ids=str,
 )

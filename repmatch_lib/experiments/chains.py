@@ -12,7 +12,7 @@ from repmatch_lib.experiments.fine_tunings import FineTuning
 from repmatch_lib.experiments.pools import Deduplicated
 from repmatch_lib.experiments.rankings import Ranking
 from repmatch_lib.experiments.runs import Run
-from repmatch_lib.experiments.selections import Selection
+from repmatch_lib.experiments.selections import Balance, Rule, Selection
 from repmatch_lib.settings import Count, Length, Rate, Seed, Share, checked
 from repmatch_lib.statistics import Estimate, jackknife, mean_over, paired
 
@@ -64,13 +64,13 @@ class Chain:
         self,
         task: str,
         seed: int,
-        rule: str = "top",
-        balance: str | None = None,
+        rule: Rule = "top",
+        balance: Balance | None = None,
         *,
         k: int | None = None,
         share: Share | None = None,
-        pooling: str = "mean",
-        method: str = "full",
+        pooling: Literal["mean", "cls"] = "mean",
+        method: Literal["full", "lora"] = "full",
         **target: Any,
     ) -> FineTuning:
         """One seed through the whole chain.

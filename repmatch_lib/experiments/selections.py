@@ -16,6 +16,11 @@ from repmatch_lib.selection.rules import select
 from repmatch_lib.settings import Count, Seed, checked
 from repmatch_lib.store import Store
 
+Rule = Literal[
+    "top", "lowest", "highest loss", "longest", "highest EL2N", "facility location", "k-centre", "random"
+]  # fmt: skip
+Balance = Literal["label", "top"]
+
 SCORED = ("top", "lowest", "highest loss")  # rules that look at the scores
 # Rules that look at something else that is made for the pool, and the request for it.
 LOOKED_UP: dict[str, type[EarlyErrors] | type[Coverage]] = {
@@ -47,11 +52,9 @@ class Selection:
     """
 
     ranking: Ranking | Deduplicated
-    rule: Literal[
-        "top", "lowest", "highest loss", "longest", "highest EL2N", "facility location", "k-centre", "random"
-    ] = "top"
+    rule: Rule = "top"
     k: Count = 100
-    balance: Literal["label", "top"] | None = None
+    balance: Balance | None = None
     draw: Seed = 0
 
     @model_validator(mode="after")

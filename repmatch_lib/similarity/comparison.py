@@ -40,7 +40,6 @@ class Comparison:
     grid: Tensor
     width: int
     names: tuple[str, str]
-    layer_names: tuple[str, ...]
     module: str
     side: Side
     same_head: bool | None = None
@@ -108,7 +107,7 @@ def repmatch(
     """
     a, b = as_adapter(a), as_adapter(b)
     require_comparable(a, b, module, same_base)
-    layers, A1, B1 = a.factors(module)
+    _, A1, B1 = a.factors(module)
     _, A2, B2 = b.factors(module)
     U, V = trained_basis(a, A1, B1, side), trained_basis(b, A2, B2, side)
     grid = grassmann_similarity(U, V)
@@ -119,7 +118,6 @@ def repmatch(
         grid=grid,
         width=U.shape[-2],
         names=(a.name, b.name),
-        layer_names=tuple(layers),
         module=module,
         side=side,
         same_head=None if None in (a.head_seed, b.head_seed) else a.head_seed == b.head_seed,

@@ -42,7 +42,7 @@ def lora_basis(A: Tensor, B: Tensor, side: Side = "left") -> Tensor:
     if side not in ("left", "right"):
         raise ValueError(f"side is {side!r}; it must be 'left' or 'right'")
     if A.ndim < 2 or B.ndim < 2 or A.shape[-2] != B.shape[-1]:
-        raise ValueError(f"A must be (..., r, in) and B (..., out, r) of one rank r; got {_shape(A)} and {_shape(B)}")
+        raise ValueError(f"A must be (..., r, in) and B (..., out, r) of one rank r; got {[*A.shape]} and {[*B.shape]}")
     dtype = B.dtype
     A, B = A.detach().double(), B.detach().double()
     if not (A.isfinite().all() and B.isfinite().all()):
@@ -187,7 +187,3 @@ def _present(S: Tensor, dtype: torch.dtype) -> Tensor:
     """
     eps = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).eps
     return S > S.amax(-1, keepdim=True) * eps**0.5
-
-
-def _shape(x: Tensor) -> tuple[int, ...]:
-    return tuple(x.shape)

@@ -147,8 +147,8 @@ def target_modules(model: nn.Module, modules: Sequence[str]) -> list[str]:
     """
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     names = [name for name in linear if LAYER.search(name)]
-    if not modules:
-        raise ValueError("modules is empty: give at least one attention matrix, such as ('value',)")
+    if not modules or isinstance(modules, str):
+        raise ValueError(f"modules = {modules!r}: give at least one attention matrix in a tuple, such as ('value',)")
     targets = []
     for module in modules:
         suffixes = MODULES.get(module, (module,))
