@@ -93,6 +93,11 @@ from .experiments.images import (
     image_set as image_set,
     rotations_named as rotations_named,
 )
+from .experiments.overlap_scores import (
+    described as described,
+    overlap_estimates as overlap_estimates,
+    overlap_scores as overlap_scores,
+)
 from .experiments.pair_scores import (
     chance_estimate as chance_estimate,
     mean_layers as mean_layers,
