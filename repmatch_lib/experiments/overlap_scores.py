@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import combinations, permutations
 
 import pandas as pd
 
 from repmatch_lib.data.corpora import Corpus
+from repmatch_lib.data.overlap_groups import group_counts, words
 from repmatch_lib.experiments.pair_scores import over, pair_scores
 from repmatch_lib.experiments.runs import Run
 from repmatch_lib.similarity.adapters import Adapter
-from repmatch_lib.statistics import Estimate
+from repmatch_lib.statistics import Estimate, percentage
 
 GROUPS = ("full", "mid", "no")  # of `data.overlap_groups`, from all words shared to none
 ANOTHER = "another draw"  # the target of draws that are compared with each other
 
 Draws = Mapping[tuple[str, str, int], Run]  # by corpus, group and seed
+
+
+def group_shares(corpora: Mapping[str, Corpus], split: Callable[[str], Iterable[str]] = words) -> dict[str, Estimate]:
+    """Percentage of each corpus' pairs without entailment that belong to each group (table 3).
+
+    Parameters
+    ----------
+    corpora : mapping of str to Corpus
+    split : callable, optional
+        Another rule of what the words of a text are; see `word_overlap`.
+
+    Returns
+    -------
+    dict of str to Estimate
+        By ``"<corpus> share <group>"``, with Wilson's interval.
+    """
+    return {
+        f"{name} share {row.group}": percentage(row.rows, row.of)
+        for name, corpus in corpora.items()
+        for row in group_counts(corpus, split).itertuples()
+    }
 
 
 def overlap_scores(
