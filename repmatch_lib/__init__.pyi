@@ -83,6 +83,11 @@ from .experiments.chains import (
     Outcomes as Outcomes,
     every_request as every_request,
 )
+from .experiments.choices import (
+    choice_measures as choice_measures,
+    measured_choices as measured_choices,
+    own_similarity as own_similarity,
+)
 from .experiments.fine_tunings import (
     FineTuning as FineTuning,
 )
