@@ -83,6 +83,11 @@ from .experiments.chains import (
     Outcomes as Outcomes,
     every_request as every_request,
 )
+from .experiments.choices import (
+    choice_measures as choice_measures,
+    measured_choices as measured_choices,
+    own_similarity as own_similarity,
+)
 from .experiments.fine_tunings import (
     FineTuning as FineTuning,
 )
@@ -92,6 +97,21 @@ from .experiments.images import (
     image_encoder as image_encoder,
     image_set as image_set,
     rotations_named as rotations_named,
+)
+from .experiments.instance_pairs import (
+    by_label as by_label,
+    other_instance as other_instance,
+    over_heads as over_heads,
+    over_instances as over_instances,
+    same_instance as same_instance,
+    under_two_heads as under_two_heads,
+    with_other_labels as with_other_labels,
+)
+from .experiments.overlap_scores import (
+    described as described,
+    group_shares as group_shares,
+    overlap_estimates as overlap_estimates,
+    overlap_scores as overlap_scores,
 )
 from .experiments.pair_scores import (
     chance_estimate as chance_estimate,

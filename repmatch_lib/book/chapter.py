@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -117,11 +117,14 @@ class Chapter:
         }
         return curves_figure(panels, quantity, over)
 
-    def wide(self, lines: Mapping[str, Mapping[str, str]], spec: str = ".3f", first: str = "") -> Markdown:
+    def wide(
+        self, lines: Mapping[str, Mapping[str, str]], spec: str | Callable[[Estimate], str] = ".3f", first: str = ""
+    ) -> Markdown:
         """Several estimates a line: by the line's label, by column, the estimate's name; both runs below each other."""
+        show = spec if callable(spec) else (lambda estimate: format(estimate, spec))
         rows = [
             {"run": kind, first: label}
-            | {column: format(estimates[name], spec) if name in estimates else "–" for column, name in columns.items()}
+            | {column: show(estimates[name]) if name in estimates else "–" for column, name in columns.items()}
             for label, columns in lines.items()
             for kind, estimates in self.known.items()
             if any(name in estimates for name in columns.values())

@@ -141,6 +141,10 @@ class Outcomes:
             for seed, request in of_seeds.items()
         }
 
+    def instances(self, *key: Hashable) -> dict[int, list[Any]]:
+        """Ids of the kept instances in the order of choice, by seed."""
+        return {seed: one.instances for seed, one in self.outcomes[key].items()}
+
     def mean(self, *key: Hashable) -> Estimate:
         """Accuracy or F1 in percent, mean over seeds."""
         return mean_over(self.percent[key])

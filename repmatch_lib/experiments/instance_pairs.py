@@ -1,0 +1,134 @@
+"""Updates of single instances compared: one instance under other seeds, and other instances (figure 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations, product
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from repmatch_lib.data.corpora import Corpus
+from repmatch_lib.similarity.subspaces import grassmann_similarity, repmatch_score
+from repmatch_lib.statistics import Estimate, jackknife
+
+
+def same_instance(bases: Sequence[Tensor]) -> Tensor:
+    """Grids of each instance with itself under another seed.
+
+    Parameters
+    ----------
+    bases : sequence of Tensor, each of shape (n, L, width, r)
+        Of n instances, one a seed; see `Updates.basis`.
+
+    Returns
+    -------
+    Tensor, shape (pairs of seeds, n, L, r, r)
+    """
+    return torch.stack([grassmann_similarity(one, other) for one, other in combinations(bases, 2)])
+
+
+def other_instance(bases: Sequence[Tensor]) -> Tensor:
+    """Grids of every instance with every other under one seed, itself among them.
+
+    Returns
+    -------
+    Tensor, shape (seeds, n, n, L, r, r)
+    """
+    return torch.stack([torch.stack([grassmann_similarity(one, basis) for one in basis]) for basis in bases])
+
+
+def under_two_heads(first: Sequence[Tensor], second: Sequence[Tensor], same_start: bool) -> Tensor:
+    """Scores of each instance with itself under another head, mean over instances and pairs of seeds.
+
+    Parameters
+    ----------
+    first, second : sequence of Tensor, each of shape (n, L, width, r)
+        Under either head, one a seed.
+    same_start : bool
+        Pairs of one seed, so of one LoRA start; or of two.
+
+    Returns
+    -------
+    Tensor, shape (L,)
+    """
+    places = [(i, j) for i, j in product(range(len(first)), repeat=2) if (i == j) == same_start]
+    scores = [repmatch_score(grassmann_similarity(first[i], second[j])) for i, j in places]
+    return torch.stack(scores).mean((0, 1))
+
+
+def over_instances(scores: Tensor) -> Estimate:
+    """Mean score, with its interval from leaving out one instance at a time.
+
+    Parameters
+    ----------
+    scores : Tensor, shape (n, L), or (n, n, L) for pairs of two instances
+    """
+
+    def mean(kept: list[int]) -> float:
+        if scores.ndim == 3:
+            return scores[*torch.combinations(torch.tensor(kept)).T].mean().item()
+        return scores[kept].mean().item()
+
+    return jackknife(range(len(scores)), mean, "instance")
+
+
+def over_heads(scores: Mapping[tuple[int, int], Tensor]) -> Estimate:
+    """Mean score of pairs of heads, with its interval from leaving out one head at a time.
+
+    Parameters
+    ----------
+    scores : mapping of pair of heads to Tensor, shape (L,)
+        From `under_two_heads`.
+    """
+
+    def mean(kept: list[int]) -> float:
+        among = [layers.mean() for pair, layers in scores.items() if set(pair) <= set(kept)]
+        return float(torch.stack(among).mean()) if among else float("nan")
+
+    return jackknife(list(dict.fromkeys(head for pair in scores for head in pair)), mean, "head")
+
+
+def by_label(scores: Tensor, labels: Tensor) -> dict[str, Estimate]:
+    """Pairs of instances of one label and of two, and how often two are nearer than one.
+
+    Parameters
+    ----------
+    scores : Tensor, shape (n, n)
+        Mean over layers.
+    labels : Tensor, shape (n,)
+
+    Returns
+    -------
+    dict of str to Estimate
+        ``other instance, same label``, ``other instance, other label``, ``same label - other label``, and ``other
+        label ahead``, the share of pairs of a pair of two labels and a pair of one in which the former scores higher.
+    """
+
+    def parts(kept: list[int]) -> tuple[Tensor, Tensor]:
+        i, j = torch.combinations(torch.tensor(kept)).T
+        alike = labels[i] == labels[j]
+        return scores[i, j][alike], scores[i, j][~alike]
+
+    def ahead(same: Tensor, other: Tensor) -> Tensor:
+        return (other > same[:, None]).double()
+
+    statistics = {
+        "other instance, same label": lambda same, other: same,
+        "other instance, other label": lambda same, other: other,
+        "same label - other label": lambda same, other: same.mean() - other.mean(),
+        "other label ahead": ahead,
+    }
+    return {
+        name: jackknife(range(len(labels)), lambda kept, of=of: of(*parts(kept)).mean().item(), "instance")
+        for name, of in statistics.items()
+    }
+
+
+def with_other_labels(data: Corpus) -> Corpus:
+    """The same texts, each with the next label."""
+    turned = pa.array([(label + 1) % data.task.outputs for label in data.table["label"].to_pylist()])
+    table = data.table.set_column(data.table.column_names.index("label"), "label", turned)
+    return replace(data, table=table)
