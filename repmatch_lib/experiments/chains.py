@@ -104,7 +104,8 @@ class Chain:
         return {seed: self.run(task, seed, *how, **more) for seed in seeds}
 
 
-Asked = Mapping[Hashable, Mapping[int, FineTuning]]  # by what is compared, by seed
+Key = tuple[Any, ...]  # what is compared, such as a task and a rule
+Asked = Mapping[Key, Mapping[int, FineTuning]]
 
 
 def every_request(asked: Asked) -> list[FineTuning]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations, product
 
 import pyarrow as pa
@@ -112,19 +113,19 @@ def by_label(scores: Tensor, labels: Tensor) -> dict[str, Estimate]:
         alike = labels[i] == labels[j]
         return scores[i, j][alike], scores[i, j][~alike]
 
+    def mean(of: Callable[[Tensor, Tensor], Tensor], kept: list[int]) -> float:
+        return of(*parts(kept)).mean().item()
+
     def ahead(same: Tensor, other: Tensor) -> Tensor:
         return (other > same[:, None]).double()
 
-    statistics = {
+    statistics: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "other instance, same label": lambda same, other: same,
         "other instance, other label": lambda same, other: other,
         "same label - other label": lambda same, other: same.mean() - other.mean(),
         "other label ahead": ahead,
     }
-    return {
-        name: jackknife(range(len(labels)), lambda kept, of=of: of(*parts(kept)).mean().item(), "instance")
-        for name, of in statistics.items()
-    }
+    return {name: jackknife(range(len(labels)), partial(mean, of), "instance") for name, of in statistics.items()}
 
 
 def with_other_labels(data: Corpus) -> Corpus:
