@@ -83,6 +83,7 @@ class Store:
                 if final.is_dir():  # it was damaged
                     shutil.rmtree(final)
                 os.replace(temporary, final)
+                shutil.rmtree(unfinished(temporary), ignore_errors=True)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -125,6 +126,17 @@ def stored(
             write(folder)
 
     return (store or Store()).make(kind, key_of_all, write_on_one_thread)
+
+
+def unfinished(folder: Path) -> Path:
+    """A folder beside a result's own: what is in it outlives a kill, and goes once the result is there.
+
+    Parameters
+    ----------
+    folder : Path
+        That `Store.make` gives to be filled.
+    """
+    return folder.with_name(f"{folder.name.rpartition('-')[0]}.unfinished")
 
 
 def key(**parts: Any) -> str:

@@ -14,7 +14,7 @@ from repmatch_lib.data.overlap_groups import find
 from repmatch_lib.data.tasks import task as find_task
 from repmatch_lib.experiments.requests import Request
 from repmatch_lib.settings import Count, Length, Names, Precision, Rate, Seed, checked
-from repmatch_lib.store import Store, stored
+from repmatch_lib.store import Store, stored, unfinished
 from repmatch_lib.training.encoder_variants import encoder, parted
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Run(Request):
 
     With a ``group`` the rows are drawn from that group of the task's rows; see `draw`. ``start_seed`` and
     ``order_seed`` are as ``seed`` if not given. ``rows`` not given means all of them; ``epochs`` not given means the
-    paper's number for the task.
+    paper's number for the task. With a ``step`` it is the adapter that the training had after so many steps: 1, 2, 5,
+    10, 20, 50 and so on are kept of each.
     """
 
     kind: ClassVar[str] = "run"
@@ -50,6 +51,7 @@ class Run(Request):
     max_length: Length = 256
     dropout: bool = True
     precision: Precision = "auto"
+    step: Count | None = None
 
     @field_validator("task")
     @classmethod
@@ -94,10 +96,25 @@ class Run(Request):
         }
 
     def make(self, store: Store | None = None, progress: bool = True) -> Adapter:
-        """The adapter: read from the store, or trained and put there."""
+        """The adapter: read from the store, or trained and put there; a training that was killed goes on."""
+        from repmatch_lib.similarity.adapters import Adapter
         from repmatch_lib.training.lora import train_adapter
 
-        return _trained(self, self, train_adapter, self.settings(), store, progress)
+        def write(folder: Path) -> None:
+            work = unfinished(folder)
+            train_adapter(encoder(self.encoder), self.rows_of(), work=work, progress=progress, **settings).save(folder)
+            for snapshot in work.glob("step-*"):
+                snapshot.rename(folder / snapshot.name)
+
+        settings = self.settings()
+        folder = _kept(self, self, settings, write, store)
+        if self.step is None:
+            return Adapter.load(folder)
+        steps = {int(place.name.removeprefix("step-")): place for place in folder.glob("step-*")}
+        if self.step not in steps:
+            known = ", ".join(map(str, sorted(steps))) or "none"
+            raise ValueError(f"step = {self.step}: this training left snapshots at {known}; step=None is its end")
+        return Adapter.load(steps[self.step])
 
 
 @checked
@@ -125,10 +142,14 @@ class FullRun(Request):
 
     def make(self, store: Store | None = None, progress: bool = True) -> Adapter:
         """The adapter: read from the store, or trained and put there."""
+        from repmatch_lib.similarity.adapters import Adapter
         from repmatch_lib.training.full import full_adapter
 
-        settings = self.run.settings() | {"lr": self.full_lr}
-        return _trained(self, self.run, full_adapter, settings, store, progress)
+        def write(folder: Path) -> None:
+            full_adapter(encoder(run.encoder), run.rows_of(), progress=progress, **settings).save(folder)
+
+        run, settings = self.run, self.run.settings() | {"lr": self.full_lr}
+        return Adapter.load(_kept(self, run, settings, write, store))
 
 
 def grid(
@@ -143,25 +164,15 @@ def adapter(run: Run, store: Store | None = None, progress: bool = True) -> Adap
     return run.make(store, progress)
 
 
-def _trained(
-    request: Request,
-    run: Run,
-    train: Callable[..., Adapter],
-    settings: dict[str, Any],
-    store: Store | None,
-    progress: bool,
-) -> Adapter:
-    """What a request's way of training makes of a run's encoder and rows."""
-    from repmatch_lib.similarity.adapters import MODULES, Adapter
+def _kept(
+    request: Request, run: Run, settings: dict[str, Any], write: Callable[[Path], None], store: Store | None
+) -> Path:
+    """The folder of what a request's way of training makes of a run's encoder and rows."""
+    from repmatch_lib.similarity.adapters import MODULES
 
     model, data = encoder(run.encoder), run.rows_of()
-
-    def write(folder: Path) -> None:
-        train(model, data, progress=progress, **settings).save(folder)
-
-    folder = stored(
+    return stored(
         "adapters", __name__, write, store, way=request.kind, encoder=model.fingerprint, corpus=data.fingerprint,
         head=(data.task.kind, data.task.outputs), matrices=[MODULES.get(name, name) for name in run.modules],
         **settings,
     )  # fmt: skip
-    return Adapter.load(folder)

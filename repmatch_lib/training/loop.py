@@ -6,6 +6,8 @@ import dataclasses
 import math
 import time
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,10 +16,13 @@ from tqdm.auto import tqdm
 from repmatch_lib.data.corpora import Corpus
 from repmatch_lib.settings import Count, Length, Positive, Precision, Seed, checked
 from repmatch_lib.training.batching import Encoded, encode, shuffled_batches, within_budget
+from repmatch_lib.training.checkpoints import Position, load_state, save_state
 from repmatch_lib.training.devices import resolve_device, resolve_precision, token_budget
 from repmatch_lib.training.encoders import Encoder
 from repmatch_lib.training.heads import check_length
 from repmatch_lib.versions import provenance
+
+SAVED_EVERY = 60.0  # seconds between two savings of a training's state
 
 
 @checked
@@ -74,7 +79,14 @@ class Training:
 
 
 def train(
-    model: torch.nn.Module, encoder: Encoder, data: Corpus, how: Training, progress: bool = True, **also: Any
+    model: torch.nn.Module,
+    encoder: Encoder,
+    data: Corpus,
+    how: Training,
+    progress: bool = True,
+    state: Path | None = None,
+    after_step: Callable[[Position], None] = lambda position: None,
+    **also: Any,
 ) -> dict[str, Any]:
     """Train in place whatever of a model can be trained.
 
@@ -88,6 +100,10 @@ def train(
         Resolved.
     progress : bool
         Show a progress bar.
+    state : Path, optional
+        File that keeps the training's state; one that was killed goes on from it.
+    after_step : callable
+        Told the position after every step.
     **also
         Further settings of what is trained, to be kept with these.
 
@@ -109,14 +125,9 @@ def train(
     model.to(how.device).train(how.dropout)
     with torch.random.fork_rng():
         torch.manual_seed(how.seed)  # dropout
-        losses = fit(model, encoded, how, data.title, progress)
-    settings = also | {name: value for name, value in dataclasses.asdict(how).items() if name != "tokens"}
-    return {
-        "encoder": {"name": encoder.name, "weights_sha256": encoder.sha256},
-        "corpus": data.provenance,
-        "training": settings | {"threads": torch.get_num_threads()},
+        losses = fit(model, encoded, how, data.title, progress, state, after_step)
+    return origin(encoder, data, how, **also) | {
         "loss": {"first_epoch": losses[0], "last_epoch": losses[-1]},
-        "software": provenance(),
         "measured": {
             "seconds": round(time.perf_counter() - started, 2),
             "tokens": int(encoded.lengths.sum()) * how.epochs,
@@ -124,20 +135,45 @@ def train(
     }
 
 
+def origin(encoder: Encoder, data: Corpus, how: Training, **also: Any) -> dict[str, Any]:
+    """What is trained on what, and how: the part of its provenance that is known beforehand."""
+    settings = also | {name: value for name, value in dataclasses.asdict(how).items() if name != "tokens"}
+    return {
+        "encoder": {"name": encoder.name, "weights_sha256": encoder.sha256},
+        "corpus": data.provenance,
+        "training": settings | {"threads": torch.get_num_threads()},
+        "software": provenance(),
+    }
+
+
 def fit(
-    model: torch.nn.Module, encoded: Encoded, how: Training, title: str = "training", progress: bool = False
+    model: torch.nn.Module,
+    encoded: Encoded,
+    how: Training,
+    title: str = "training",
+    progress: bool = False,
+    state: Path | None = None,
+    after_step: Callable[[Position], None] = lambda position: None,
 ) -> list[float]:
-    """The loop itself, on the device where the model is; returns the mean loss of each epoch."""
+    """The loop itself, on the device where the model is; returns the mean loss of each epoch.
+
+    With ``state``, a file, it goes on where a killed process left it, to the same bits, and keeps it up to date.
+    """
     device = next(model.parameters()).device
     tokens = how.tokens or token_budget("training", device.type)
     order_seed = how.seed if how.order_seed is None else how.order_seed
     # One pass over memory a step: a seventh of the time that the default takes for the whole of MiniLM.
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=how.lr, fused=True)
-    losses, steps = [], how.epochs * math.ceil(len(encoded) / how.batch_size)
-    with tqdm(total=steps, desc=title, unit="step", disable=not progress, leave=False, dynamic_ncols=True) as bar:
-        for epoch in range(how.epochs):
-            total = 0.0
-            for rows in shuffled_batches(encoded.lengths, how.batch_size, order_seed, epoch):
+    position = load_state(state, model, optimizer) if state else Position()
+    saved, steps = time.monotonic(), how.epochs * steps_an_epoch(len(encoded), how)
+    bar = tqdm(
+        total=steps, initial=position.step, desc=title, unit="step", disable=not progress, leave=False,
+        dynamic_ncols=True,
+    )  # fmt: skip
+    with bar:
+        while position.epoch < how.epochs:
+            batches = shuffled_batches(encoded.lengths, how.batch_size, order_seed, position.epoch)
+            for rows in batches[position.batch :]:
                 optimizer.zero_grad(set_to_none=True)
                 loss = 0.0
                 for piece in within_budget(rows, encoded.lengths, tokens):
@@ -145,15 +181,24 @@ def fit(
                     loss += _backward(model, batch, len(piece) / len(rows), how.precision == "bf16")
                 if not math.isfinite(loss):
                     raise FloatingPointError(
-                        f"{title}: the loss is {loss} in epoch {epoch + 1}; lower lr (now {how.lr}), or use "
+                        f"{title}: the loss is {loss} in epoch {position.epoch + 1}; lower lr (now {how.lr}), or use "
                         "precision='float32'"
                     )
                 optimizer.step()
-                total += loss * len(rows)
+                position.took(loss, len(rows))
                 bar.update()
                 bar.set_postfix(loss=f"{loss:.3f}")
-            losses.append(total / len(encoded))
-    return losses
+                after_step(position)
+                if state and time.monotonic() - saved > SAVED_EVERY:
+                    save_state(state, model, optimizer, position)
+                    saved = time.monotonic()
+            position.passed(len(encoded))
+    return position.losses
+
+
+def steps_an_epoch(rows: int, how: Training) -> int:
+    """Batches of one pass."""
+    return math.ceil(rows / how.batch_size)
 
 
 def _backward(model: torch.nn.Module, batch: dict[str, torch.Tensor], share: float, bf16: bool) -> float:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from repmatch_lib.data.corpora import Corpus
 from repmatch_lib.similarity.adapters import Adapter
+from repmatch_lib.store import write_atomically
+from repmatch_lib.training.checkpoints import Position, log_steps
 from repmatch_lib.training.encoders import Encoder
 from repmatch_lib.training.heads import frozen_model, lora_model
-from repmatch_lib.training.loop import Training, train
+from repmatch_lib.training.loop import Training, origin, steps_an_epoch, train
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 
 def train_adapter(
@@ -20,6 +27,7 @@ def train_adapter(
     modules: tuple[str, ...] = ("value",),
     head_seed: int = 0,
     start_seed: int | None = None,
+    work: str | Path | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Adapter:
@@ -39,6 +47,10 @@ def train_adapter(
         Of the frozen head. Adapters trained under different heads cannot be compared: they begin at chance.
     start_seed : int, optional
         Of the LoRA start, instead of ``seed``.
+    work : path, optional
+        Folder for the training's state, saved every minute, and for adapters at log-spaced steps (1, 2, 5, 10, 20 and
+        so on), in ``step-1``, ``step-2`` ...: a training that was killed goes on from there, to the same bits as one
+        that was not. Remove it when done.
     progress : bool
         Show a progress bar.
     **settings
@@ -55,16 +67,40 @@ def train_adapter(
     FloatingPointError
         If the loss or the update is not finite.
     ValueError
-        If a setting does not fit, the model lacks an asked matrix, or the rank does not fit it.
+        If a setting does not fit, the folder holds the state of another training, the model lacks an asked matrix, or
+        the rank does not fit it.
     """
     how = Training(**settings).resolved()
     start_seed = how.seed if start_seed is None else start_seed
     model = lora_model(frozen_model(encoder, data.task.kind, data.task.outputs, head_seed), rank, modules, start_seed)
     more = {"rank": rank, "modules": list(modules), "start_seed": start_seed, "head_seed": head_seed}
-    provenance = train(model, encoder, data, how, progress, **more)
-    trained = Adapter.from_model(model)
+    name, known = f"{data.title} (seed {how.seed})", origin(encoder, data, how, **more)
+    snapshots = log_steps(how.epochs * steps_an_epoch(len(data), how)) if work else []
+
+    def leave_snapshot(position: Position) -> None:
+        if work and position.step in snapshots:
+            of_step = known | {"name": f"{name}, step {position.step}", "step": position.step}
+            _adapter(model, encoder, of_step).save(Path(work) / f"step-{position.step}")
+
+    state = _state_in(Path(work), known, encoder, data) if work else None
+    provenance = train(model, encoder, data, how, progress, state, leave_snapshot, **more)
+    trained = _adapter(model, encoder, {"name": name} | provenance)
     if not all(tensor.isfinite().all() for tensor in trained.tensors.values()):
         raise FloatingPointError(f"{data.title}: the update is not finite after training; lower lr (now {how.lr})")
-    name = f"{data.title} (seed {how.seed})"
-    config = trained.config | {"base_model_name_or_path": encoder.base_model}
-    return dataclasses.replace(trained, config=config, provenance={"name": name} | provenance, name=name)
+    return trained
+
+
+def _adapter(model: PeftModel, encoder: Encoder, provenance: dict[str, Any]) -> Adapter:
+    adapter = Adapter.from_model(model)
+    config = adapter.config | {"base_model_name_or_path": encoder.base_model}
+    return replace(adapter, config=config, provenance=provenance, name=provenance["name"])
+
+
+def _state_in(work: Path, known: dict[str, Any], encoder: Encoder, data: Corpus) -> Path:
+    """The file of the training's state, in a folder that says which training it is."""
+    decisive = {"encoder": encoder.fingerprint, "corpus": data.fingerprint, "training": known["training"]}
+    label, text = work / "training.json", json.dumps(decisive, indent=1, sort_keys=True) + "\n"
+    if label.is_file() and label.read_text() != text:
+        raise ValueError(f"{work} holds the state of another training: give an empty folder, or the same settings")
+    write_atomically(label, text)
+    return work / "state.safetensors"
