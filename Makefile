@@ -68,6 +68,7 @@ record: $(VENV)/.installed
 	@test "$(PROFILE)" = laptop || (echo "Only the laptop profile is recorded: make record PROFILE=laptop" && exit 1)
 	@$(SNAKEMAKE) book
 	@repmatch keep $(filter-out ledger performance execution,$(basename $(notdir $(wildcard notebooks/*.ipynb))))
+	@python book/tools/cover.py
 
 # Whether links to other sites lead somewhere.
 links: book

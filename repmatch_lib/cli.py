@@ -138,8 +138,11 @@ def train(
     from repmatch_lib.experiments.catalogue import parse
     from repmatch_lib.store import write_atomically
 
-    made = parse(request).make()
-    origin = made.made_of if hasattr(made, "made_of") else made.provenance  # of scores and duplicates; of the others
+    asked = parse(request)
+    result = asked.make()
+    # Scores and duplicates say what they were made of, models and outcomes where they come from, plain tables nothing.
+    known = [getattr(result, name) for name in ("made_of", "provenance") if hasattr(result, name)]
+    origin = known[0] if known else {"request": json.loads(asked.to_json()), "rows": len(result)}
     if out:
         write_atomically(out, json.dumps(origin, indent=1, sort_keys=True) + "\n")
     else:
@@ -215,7 +218,7 @@ def keep(
     names: Annotated[list[str], typer.Argument(help="Notebooks whose records to keep")],
     build: Annotated[Path, typer.Option(help="Folder of the build's records")] = Path("book/executed"),
 ) -> None:
-    """Make a build's records the recorded results in data/recorded, and draw the cover's figure from them."""
+    """Make a build's records the recorded results in data/recorded."""
     from repmatch_lib.book import ledger
 
     ledger.keep(build, names)

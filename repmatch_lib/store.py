@@ -84,8 +84,10 @@ class Store:
                     shutil.rmtree(final)
                 os.replace(temporary, final)
                 shutil.rmtree(unfinished(temporary), ignore_errors=True)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, ArithmeticError | ValueError):  # it would end so again
+                shutil.rmtree(unfinished(temporary), ignore_errors=True)
             raise
 
     @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explorer import page, page_numbers
 
 import repmatch_lib as rm
 from repmatch_lib.book.records import Record
@@ -94,7 +95,7 @@ def test_page_numbers_are_the_record_s(adapters: dict) -> None:
         {"encoder": {"name": "minilm"}, "corpora": [{"source": "local:sst2/train.parquet"}]},
         {},
     )
-    shown = json.loads(re.search(r">(.*)</script>", rm.explorer_page({"recorded": record, "build": None}).data)[1])
+    shown = json.loads(re.search(r">(.*)</script>", page([page_numbers("recorded", record)]))[1])
     (numbers,) = shown
     assert (numbers["class"], numbers["ranks"], numbers["layers"]) == ("recorded", [3], LAYERS)
     assert "recorded run" in numbers["settings"] and "1,000 rows" in numbers["settings"]
@@ -106,3 +107,9 @@ def test_page_numbers_are_the_record_s(adapters: dict) -> None:
     )
     np.testing.assert_allclose(entry["grids"], one.grid("sst2", "mnli"), atol=1e-4)
     assert entry["chance_95"] == pytest.approx(one.chance_95, abs=5e-5)
+
+
+def test_no_text_ends_the_script() -> None:
+    shown = page([{"tasks": {"<!--<script>.csv": "</script><b>"}}])
+    data = shown.partition(">")[2].partition("</script>")[0]
+    assert "<" not in data and json.loads(data) == [{"tasks": {"<!--<script>.csv": "</script><b>"}}]

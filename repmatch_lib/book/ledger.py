@@ -14,7 +14,6 @@ import pandas as pd
 import yaml
 
 from repmatch_lib.book.records import Record
-from repmatch_lib.data.tasks import task
 from repmatch_lib.paths import project_file
 from repmatch_lib.statistics import Estimate
 
@@ -84,23 +83,18 @@ def recorded(experiment: str) -> Record | None:
 
 
 def keep(build: str | Path, names: list[str]) -> None:
-    """Make a build's records the recorded ones, and draw the cover's figure from them."""
-    from repmatch_lib.figures.maps import matrix
+    """Make a build's records the recorded ones.
 
+    Raises
+    ------
+    ValueError
+        If the build lacks one of them.
+    """
     built = records(build)
-    if lacking := sorted({*names, "dataset_heatmaps"} - built.keys()):
+    if lacking := sorted(set(names) - built.keys()):
         raise ValueError(f"{build} has no record of {lacking[0]}; it has {', '.join(sorted(built)) or 'none'}")
     for name in names:
         built[name].save(project_file("data/recorded") / f"{name}.json")
-    scores = built["dataset_heatmaps"].estimates
-    tasks = [name for name in built["dataset_heatmaps"].parameters["task"] if f"{name}|{name}" in scores]
-    titles = [task(name).title for name in tasks]
-    square = [[(scores.get(f"{a}|{b}") or scores[f"{b}|{a}"]).value for b in tasks] for a in tasks]
-    matrix(
-        pd.DataFrame(square, titles, titles),
-        project_file("book/_static/cover.svg"),
-        metadata={"Description": f"record {built['dataset_heatmaps'].digest}", "Date": None},
-    )
 
 
 def ledger(build: str | Path | Record | None = None, recorded: str | Path | None = None) -> pd.DataFrame:

@@ -6,21 +6,10 @@ import dataclasses
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from repmatch_lib.store import Store, key
 from repmatch_lib.versions import code_version
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from repmatch_lib.experiments.transfer import Transferred
-    from repmatch_lib.instances.scores import Scores
-    from repmatch_lib.selection.duplicates import Duplicates
-    from repmatch_lib.similarity.adapters import Adapter
-    from repmatch_lib.training.fine_tuning import Outcome
-
-    Result: TypeAlias = Adapter | Scores | Duplicates | pd.DataFrame | Outcome | Transferred
 
 
 class Request(ABC):
@@ -59,8 +48,8 @@ class Request(ABC):
         return {"kind": self.kind} | dataclasses.asdict(self)
 
     @abstractmethod
-    def make(self, store: Store | None = None, progress: bool = True) -> Result:
-        """The result: read from the store, or made and put there."""
+    def make(self, store: Store | None = None, progress: bool = True) -> Any:
+        """The result, whose type each kind says: read from the store, or made and put there."""
 
 
 def stages(requests: Iterable[Request]) -> list[list[Request]]:

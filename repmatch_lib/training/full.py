@@ -53,7 +53,7 @@ def full_adapter(
     ends = tuple(f".{target}.weight" for target in targets)
     weights = {name: p for name, p in model.named_parameters() if name.endswith(ends) and LAYER.search(name)}
     before = {name: weight.detach().clone() for name, weight in weights.items()}
-    more = {"method": "full", "rank": rank, "modules": list(modules), "head_seed": head_seed}
+    more: dict[str, Any] = {"method": "full", "rank": rank, "modules": list(modules), "head_seed": head_seed}
     provenance = train(model, encoder, data, how, progress, **more)
     tensors: dict[str, Tensor] = {}
     kept = []

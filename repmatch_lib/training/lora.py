@@ -73,7 +73,7 @@ def train_adapter(
     how = Training(**settings).resolved()
     start_seed = how.seed if start_seed is None else start_seed
     model = lora_model(frozen_model(encoder, data.task.kind, data.task.outputs, head_seed), rank, modules, start_seed)
-    more = {"rank": rank, "modules": list(modules), "start_seed": start_seed, "head_seed": head_seed}
+    more: dict[str, Any] = {"rank": rank, "modules": list(modules), "start_seed": start_seed, "head_seed": head_seed}
     name, known = f"{data.title} (seed {how.seed})", origin(encoder, data, how, **more)
     snapshots = log_steps(how.epochs * steps_an_epoch(len(data), how)) if work else []
 
