@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from hypothesis import given, settings, strategies as st
+from scipy.stats import binom
 
 import repmatch_lib as rm
 
@@ -116,3 +117,18 @@ def test_a_summary_has_a_row_for_each_group() -> None:
 def test_a_mean_over_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="no run to take a mean over"):
         rm.mean_over({})
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 400), st.data())
+def test_percentages_hold_what_their_interval_says(of: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, of))
+    found = rm.percentage(count, of)
+    assert found.value == pytest.approx(100 * count / of) and found.n == of
+    assert 0 <= found.low <= found.value + 1e-9 and found.value - 1e-9 <= found.high <= 100 + 1e-9
+
+
+def test_the_interval_of_a_percentage_covers() -> None:
+    of, true = 80, 0.1
+    kept = [k for k in range(of + 1) if rm.percentage(k, of).low <= 100 * true <= rm.percentage(k, of).high]
+    assert binom.pmf(kept, of, true).sum() == pytest.approx(0.95, abs=0.03)

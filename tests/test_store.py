@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import repmatch_lib as rm
-from repmatch_lib import store as stores
+from repmatch_lib import store
 
 
 def write(folder: Path) -> None:
@@ -21,7 +21,7 @@ def write(folder: Path) -> None:
 
 def left(root: Path) -> list[str]:
     """Everything in a store but locks and hashes."""
-    files = [p for p in root.rglob("*") if p.is_file() and p.suffix != ".lock" and p.name != stores.HASHES]
+    files = [p for p in root.rglob("*") if p.is_file() and p.suffix != ".lock" and p.name != store.HASHES]
     return sorted(str(p.relative_to(root)) for p in files)
 
 
@@ -123,23 +123,23 @@ def test_two_processes_write_once(tmp_path: Path) -> None:
 
 def test_write_atomically_keeps_the_old_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "new" / "record.json"
-    stores.write_atomically(file, "old")
+    store.write_atomically(file, "old")
 
     def fail(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(stores.os, "replace", fail)
+    monkeypatch.setattr(store.os, "replace", fail)
     with pytest.raises(OSError, match="No space"):
-        stores.write_atomically(file, "new")
+        store.write_atomically(file, "new")
     assert file.read_text() == "old" and list(file.parent.iterdir()) == [file]
 
 
 def test_keys_do_not_depend_on_order() -> None:
     parts = {"rank": 4, "task": "sst2", "modules": ("value",), "rows": None}
-    keys = {stores.key(**parts), stores.key(**dict(reversed(parts.items())))}
+    keys = {store.key(**parts), store.key(**dict(reversed(parts.items())))}
     assert len(keys) == 1
     others = [parts | {name: "else"} for name in parts]
-    assert len(keys | {stores.key(**other) for other in others}) == 5
+    assert len(keys | {store.key(**other) for other in others}) == 5
 
 
 @pytest.mark.parametrize("damage", ["a bit", "cut", "gone", "another file", "hashes gone"])
@@ -157,7 +157,7 @@ def test_a_result_that_was_changed_is_made_again(
     elif damage == "another file":
         (folder / "more").write_text("")
     else:
-        (folder / stores.HASHES).unlink()
+        (folder / store.HASHES).unlink()
     with caplog.at_level("WARNING"):
         rm.Store().make("things", "k", write)
     assert "things/k was changed after it was made" in caplog.text
@@ -166,11 +166,11 @@ def test_a_result_that_was_changed_is_made_again(
 
 def test_a_file_appears_whole_readable_by_all_and_alone(tmp_path: Path) -> None:
     file = tmp_path / "new" / "table.bin"
-    with stores.whole(file) as temporary:
+    with store.whole(file) as temporary:
         temporary.write_bytes(b"half")
         assert not file.exists() and temporary.parent == file.parent
     assert file.read_bytes() == b"half" and file.stat().st_mode & 0o777 == 0o644
-    with pytest.raises(KeyboardInterrupt), stores.whole(file) as temporary:
+    with pytest.raises(KeyboardInterrupt), store.whole(file) as temporary:
         temporary.write_bytes(b"other")
         raise KeyboardInterrupt
     assert file.read_bytes() == b"half" and list(file.parent.iterdir()) == [file]

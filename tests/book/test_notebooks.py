@@ -1,0 +1,278 @@
+"""Notebooks and their parameters, through the library and the command."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+from helpers import Command, Tiny
+from nbformat.v4 import new_code_cell, new_notebook
+
+import repmatch_lib as rm
+from repmatch_lib.book import notebooks
+from repmatch_lib.paths import project_file
+
+SEEDS = project_file("notebooks/seed_robustness.ipynb")
+PARAMETERS = """word: str = "one"  # said twice
+count: int = 2  # how often
+rate: float = 1e-3  # above 0
+names: list[str] = ["a", "b"]  # some # names
+limit: int | None = None  # null takes all
+record: str = "demo.json"  # file for the result"""
+
+
+def notebook(path: Path, *sources: str, tags: tuple[str, ...] = ("parameters", "plan")) -> Path:
+    """A notebook of code cells, the first of them tagged."""
+    cells = [new_code_cell(source) for source in sources]
+    for cell, tag in zip(cells, tags, strict=False):
+        cell.metadata["tags"] = [tag]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    nbformat.write(new_notebook(cells=cells, metadata=metadata), path)
+    return path
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Path:
+    return notebook(tmp_path / "demo.ipynb", PARAMETERS, "")
+
+
+@pytest.fixture
+def command(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """As everywhere, but in a folder of its own."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return command
+
+
+def test_parameters_are_read(demo: Path) -> None:
+    found = {name: (p.annotation, p.default, p.help) for name, p in notebooks.parameters(demo).items()}
+    assert found == {
+        "word": ("str", "one", "said twice"),
+        "count": ("int", 2, "how often"),
+        "rate": ("float", 1e-3, "above 0"),
+        "names": ("list[str]", ["a", "b"], "some # names"),
+        "limit": ("int | None", None, "null takes all"),
+        "record": ("str", "demo.json", "file for the result"),
+    }
+
+
+@pytest.mark.parametrize("line", ["count = 2", "import os", "count: int", "print(1)"])
+def test_other_lines_are_refused(line: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"bad\.ipynb: the parameters cell may only hold"):
+        notebooks.parameters(notebook(tmp_path / "bad.ipynb", line))
+
+
+def test_no_notebook_and_no_parameters_cell(demo: Path, tmp_path: Path) -> None:
+    with pytest.raises(notebooks.ParameterError, match=r"no notebook .*none\.ipynb; there are demo"):
+        notebooks.parameters(tmp_path / "none.ipynb")
+    with pytest.raises(notebooks.ParameterError, match="no cell tagged 'parameters'"):
+        notebooks.parameters(notebook(tmp_path / "bare.ipynb", "x = 1", tags=()))
+
+
+def test_values_default_profile_override(demo: Path, tmp_path: Path) -> None:
+    profile = tmp_path / "own.yaml"
+    profile.write_text("all: {count: 3, limit: 5, absent: 1}\ndemo: {limit: 7}\nother: {word: no}\n")
+    values = notebooks.settings(demo, str(profile), {"word": "two"})
+    assert values == {
+        "word": "two", "count": 3, "rate": 1e-3, "names": ["a", "b"], "limit": 7, "record": "demo.json",
+    }  # fmt: skip
+    with pytest.raises(notebooks.ParameterError, match="unknown profile 'big': give mini, laptop, paper"):
+        notebooks.settings(demo, "big")
+    profile.write_text("demo: {cuont: 3}\n")
+    with pytest.raises(notebooks.ParameterError, match="'cuont'"):
+        notebooks.settings(demo, str(profile))
+
+
+def test_assignments_are_parsed() -> None:
+    texts = [
+        "rank=8",
+        "seeds=[3,4]",
+        "task=sst5",
+        "rows=null",
+        "lr=1e-4",
+        "tasks=[sst2, imdb]",
+        "file=a=b.csv",
+        "on=true",
+    ]
+    assert notebooks.parse(texts) == {
+        "rank": 8, "seeds": [3, 4], "task": "sst5", "rows": None, "lr": 1e-4, "tasks": ["sst2", "imdb"],
+        "file": "a=b.csv", "on": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["rank", "=8", "a b=1", "tasks=[sst2", "task='sst2"])
+def test_what_is_no_assignment_is_named(text: str) -> None:
+    with pytest.raises(notebooks.ParameterError, match=re.escape(text)):
+        notebooks.parse([text])
+
+
+IMPOSSIBLE = {
+    "rnak=8": r"no parameter 'rnak'; it has(?s:.*)rank: int = 4  # rank of the update",
+    "rank=0x": "rank = '0x' is not int: rank of the update",
+    "rank=eight": "rank = 'eight' is not int",
+    "rank=4.0": "rank = 4.0 is not int",
+    "rank=true": "rank = True is not int",
+    "seeds=3": r"seeds = 3 is not list\[int\]: training seeds",
+    "seeds=[0,a]": r"seeds = \[0, 'a'\] is not list\[int\]",
+    "rank=0": "rank = 0: .*greater than or equal to 1",
+    "rank=-1": "rank = -1: ",
+    "rows=0": "rows.* = 0: ",
+    "lr=0": "lr = 0.0: .*greater than 0",
+    "lr=2": "lr = 2.0: .*less than 1",
+    "epochs=0": "epochs.* = 0: ",
+    "max_length=1": "max_length = 1: .*8",
+    "source=web": "source = 'web': .*'mini', 'local', 'hub' or 'auto'",
+    "task=foo": "task.*unknown task 'foo': give one of sst2, sst5",
+    "seeds=[0]": r"seeds = \[0\] .*at least two",
+    "seeds=[1,1]": r"seeds = \[1, 1\] .*at least two",
+    "seeds=[0,-1]": "seed = -1: ",
+    "encoder=foo": "unknown encoder 'foo': give one of minilm, bert-base",
+    "rows=1000000": "asked for 1000000. Lower rows",
+}
+
+
+@pytest.mark.parametrize("assignment", IMPOSSIBLE)
+def test_impossible_parameters_stop_before_anything(assignment: str, command: Command, own_store: Path) -> None:
+    code, _, message = command("run", "seed_robustness", assignment)
+    assert code not in (0, None) and "Traceback" not in message
+    assert re.search(IMPOSSIBLE[assignment], message), message
+    assert not list(Path.cwd().iterdir())
+    assert not [path for path in own_store.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+@pytest.mark.parametrize("assignment", [a for a in IMPOSSIBLE if a not in ("encoder=foo", "rows=1000000")])
+def test_impossible_parameters_are_parameter_errors(assignment: str) -> None:
+    with pytest.raises(notebooks.ParameterError, match=IMPOSSIBLE[assignment]):
+        notebooks.plan(SEEDS, notebooks.settings(SEEDS, overrides=notebooks.parse([assignment])))
+
+
+def test_output_names() -> None:
+    assert notebooks.output_name("notebooks/demo.ipynb", {}) == "demo"
+    assert notebooks.output_name("demo.ipynb", {"seeds": [3, 4], "rank": 8}) == "demo--rank-8--seeds-3-4"
+    assert notebooks.output_name("demo.ipynb", {"task": "../mine/own file.csv"}) == "demo--task-..-mine-own-file.csv"
+
+
+@pytest.mark.parametrize("n", [2, 9, 20])
+def test_other_values_have_other_names(n: int) -> None:
+    names = {notebooks.output_name("demo.ipynb", {"seeds": seeds}) for seeds in (list(range(n)), list(range(n + 1)))}
+    assert len(names) == 2
+
+
+def test_other_profiles_have_other_names(command: Command, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outs = []
+    monkeypatch.setattr(notebooks, "run", lambda source, out, *_: outs.append(out))
+    for profile in notebooks.PROFILES:
+        assert command("run", str(demo), "--profile", profile)[0] == 0
+    assert len(set(outs)) == 3
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in nested metadata."""
+    if isinstance(value, dict):
+        for part in value.values():
+            yield from texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from texts(part)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_an_executed_notebook(
+    command: Command,
+    tmp_path: Path,
+    own_store: Path,
+    tiny: Tiny,
+    toy: rm.Corpus,
+) -> None:
+    plan = (
+        "import repmatch_lib as rm\n"
+        f"runs = rm.grid(task=[{str(toy.task.file)!r}], encoder={str(tiny('bert').folder)!r}, rank=count, epochs=1, "
+        "max_length=64)"
+    )
+    body = (
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "print('noise', file=sys.stderr)\n"
+        "print(word, word)\n"
+        "_ = Path(record).write_text(json.dumps([word, count, rate, names, limit]))"
+    )
+    source = notebook(tmp_path / "demo.ipynb", PARAMETERS, plan, body)
+    before = source.read_bytes()
+    code, _, message = command("run", str(source), "word=two", "names=[c]")
+    assert code == 0, message
+    out = Path("book/executed/demo--names-c--word-two.ipynb")
+    executed = nbformat.read(out, as_version=4)
+    assert [c.execution_count for c in executed.cells] == list(range(1, len(executed.cells) + 1))
+    outputs = [output for cell in executed.cells for output in cell.outputs]
+    assert [(o.name, o.text) for o in outputs] == [("stdout", "two two\n")]
+    assert json.loads(out.with_suffix(".json").read_text()) == ["two", 2, 1e-3, ["c"], None]
+    folded = [cell.source for cell in executed.cells if "hide-input" in cell.metadata.get("tags", [])]
+    assert len(folded) == 1 and 'word = "two"' in folded[0]
+    metadata = [executed.metadata, *(cell.metadata for cell in executed.cells)]
+    assert not [
+        text for text in texts(json.loads(json.dumps(metadata))) if text.startswith("/") or str(tmp_path) in text
+    ]
+    assert sorted(p.name for p in out.parent.iterdir()) == [f"{out.stem}.ipynb", f"{out.stem}.json"]
+    assert source.read_bytes() == before
+    (adapter,) = (own_store / "adapters").glob("[!.]*")
+    assert rm.Adapter.load(adapter).config["r"] == 2
+
+
+def test_a_failing_cell(tmp_path: Path, command: Command) -> None:
+    body = "from pathlib import Path\n_ = Path(record).write_text('{}')\nprint('so far')"
+    source = notebook(
+        tmp_path / "demo.ipynb", PARAMETERS, "runs = []", body, "raise KeyError('lost')", "print('never')"
+    )
+    code, _, message = command("run", str(source), "--out", "here.ipynb")
+    assert code not in (0, None) and "demo.ipynb failed (KeyError: 'lost'); see here.failed.ipynb" in message
+    assert [path.name for path in Path.cwd().iterdir()] == ["here.failed.ipynb"]
+    kept = Path("here.failed.ipynb").read_text()
+    assert "so far" in kept and "KeyError" in kept and '"never' not in kept
+
+
+def test_a_dead_kernel_leaves_no_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = notebook(tmp_path / "demo.ipynb", PARAMETERS, "runs = []", "import os\nos._exit(1)")
+    with pytest.raises(RuntimeError):
+        notebooks.run(source, Path("out/done.ipynb"), progress=False)
+    assert not [path for path in Path("out").glob("*") if "failed" not in path.name]
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a notebook would go, whose execution is interrupted."""
+
+    def interrupt(source: Path, working: Path, **_: Any) -> None:
+        Path(working).write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(papermill, "execute_notebook", interrupt)
+    return Path("out/done.ipynb")
+
+
+def test_an_interruption_leaves_nothing(demo: Path, interrupted: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        notebooks.run(demo, interrupted, progress=False)
+    assert not list(interrupted.parent.iterdir())
+
+
+def test_an_interruption_keeps_what_was_there(demo: Path, interrupted: Path) -> None:
+    """An earlier run's notebook and record go together."""
+    out = interrupted
+    out.parent.mkdir()
+    out.write_text("whole")
+    out.with_suffix(".json").write_text("record")
+    with pytest.raises(KeyboardInterrupt):
+        notebooks.run(demo, out, progress=False)
+    assert {path.name: path.read_text() for path in out.parent.iterdir()} == {
+        "done.ipynb": "whole",
+        "done.json": "record",
+    }
