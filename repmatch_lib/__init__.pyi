@@ -115,10 +115,17 @@ from .experiments.overlap_scores import (
 )
 from .experiments.pair_scores import (
     chance_estimate as chance_estimate,
+    mean_grid as mean_grid,
     mean_layers as mean_layers,
+    mean_of_pairs as mean_of_pairs,
     over as over,
+    pair_matrix as pair_matrix,
     pair_mean as pair_mean,
     pair_scores as pair_scores,
+    pair_title as pair_title,
+    rank_correlation as rank_correlation,
+    relations as relations,
+    scores_of_all as scores_of_all,
     under_other_seeds as under_other_seeds,
 )
 from .experiments.pools import (
@@ -128,6 +135,11 @@ from .experiments.pools import (
 )
 from .experiments.rankings import (
     Ranking as Ranking,
+)
+from .experiments.recognition import (
+    kind_auc as kind_auc,
+    nearest_of_own_task as nearest_of_own_task,
+    task_auc as task_auc,
 )
 from .experiments.runs import (
     FullRun as FullRun,
@@ -201,9 +213,16 @@ from .similarity.all_pairs import (
     AllPairs as AllPairs,
     compare_all as compare_all,
 )
+from .similarity.carried import (
+    carried as carried,
+)
 from .similarity.comparison import (
     Comparison as Comparison,
     repmatch as repmatch,
+)
+from .similarity.layers import (
+    layers_together as layers_together,
+    update_sizes as update_sizes,
 )
 from .similarity.subspaces import (
     chance_scores as chance_scores,
@@ -249,6 +268,9 @@ from .training.evaluation import (
 from .training.fine_tuning import (
     Outcome as Outcome,
     fine_tune as fine_tune,
+)
+from .training.frozen_weights import (
+    frozen_weights as frozen_weights,
 )
 from .training.full import (
     full_adapter as full_adapter,

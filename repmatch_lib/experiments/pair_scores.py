@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations_with_replacement, product
 
 import pandas as pd
+import torch
+from torch import Tensor
 
+from repmatch_lib.data.tasks import task
 from repmatch_lib.experiments.runs import Run
 from repmatch_lib.similarity.adapters import Adapter
+from repmatch_lib.similarity.all_pairs import AllPairs
 from repmatch_lib.similarity.comparison import repmatch
-from repmatch_lib.similarity.subspaces import Side, chance_scores
+from repmatch_lib.similarity.subspaces import Side, chance_scores, repmatch_score
 from repmatch_lib.statistics import Estimate, jackknife
 
 Statistic = Callable[[pd.DataFrame], float]
@@ -21,6 +25,7 @@ def pair_scores(
     pairs: Iterable[tuple[Run, Run]],
     module: str = "value",
     side: Side = "left",
+    against: Mapping[Run, Adapter] | None = None,
 ) -> pd.DataFrame:
     """RepMatch of pairs of runs, one row a pair.
 
@@ -31,6 +36,8 @@ def pair_scores(
         Such as those of `under_other_seeds`.
     module, side
         As for `repmatch`.
+    against : mapping of Run to Adapter, optional
+        Adapters of the second run of each pair where they were trained in another way; ``adapters`` if not given.
 
     Returns
     -------
@@ -40,8 +47,9 @@ def pair_scores(
         ``layers`` (list of L scores), ``grid`` (Tensor, shape (L, r, r)) and ``chance``.
     """
     rows = []
+    others = adapters if against is None else against
     for one, other in pairs:
-        comparison = repmatch(adapters[one], adapters[other], module=module, side=side)
+        comparison = repmatch(adapters[one], others[other], module=module, side=side)
         rows.append(
             {
                 "a": one.task, "b": other.task, "seed_a": one.seed, "seed_b": other.seed,
@@ -100,8 +108,7 @@ def over(table: pd.DataFrame, statistic: Statistic, unit: str = "seed") -> Estim
 
 def pair_mean(table: pd.DataFrame, a: str, b: str, column: str = "score") -> float:
     """Mean of a column over the pairs of two tasks, in either order, or of one task with itself."""
-    of_both = table[table.a.isin([a, b]) & table.b.isin([a, b])]
-    return of_both.loc[(of_both.a == of_both.b) == (a == b), column].mean()
+    return float(_between(table, a, b)[column].mean())
 
 
 def mean_layers(table: pd.DataFrame) -> list[float]:
@@ -113,3 +120,85 @@ def chance_estimate(width: int, rank: int, layers: int = 1) -> Estimate:
     """Score of unrelated subspaces: its mean and where 95 % of draws lie."""
     null = chance_scores(width, rank, rank, layers)
     return Estimate(float(null.mean()), float(null.quantile(0.025)), float(null.quantile(0.975)), len(null), "draw")
+
+
+def scores_of_all(compared: AllPairs) -> pd.DataFrame:
+    """Pairs under different seeds of adapters that `compare_all` compared, one row a pair.
+
+    Returns
+    -------
+    DataFrame
+        ``a``, ``b``, ``seed_a``, ``seed_b``, ``score``, ``phi_11`` and ``layers``, as `pair_scores` has them. Of a task
+        with itself a pair of seeds comes once, of two tasks in both ways.
+    """
+    layers = repmatch_score(compared.grids)
+    runs = list(product(enumerate(compared.tasks), enumerate(compared.seeds)))
+    return pd.DataFrame(
+        {
+            "a": task_a, "b": task_b, "seed_a": seed_a, "seed_b": seed_b,
+            "score": float(layers[a, i, b, j].mean()), "phi_11": float(compared.grids[a, i, b, j, :, 0, 0].mean()),
+            "layers": layers[a, i, b, j].tolist(),
+        }
+        for ((a, task_a), (i, seed_a)), ((b, task_b), (j, seed_b)) in product(runs, runs)
+        if i != j and (a < b or (a == b and i < j))
+    )  # fmt: skip
+
+
+def mean_grid(table: pd.DataFrame, a: str, b: str) -> Tensor:
+    """Grassmann similarity phi(i, j) of two tasks, mean over their pairs.
+
+    Returns
+    -------
+    Tensor, shape (L, r, r)
+        ``i`` counts directions of ``a`` and ``j`` those of ``b``, in whichever order the table has them.
+    """
+    pairs = _between(table, a, b)
+    return torch.stack([grid if one == a else grid.mT for one, grid in zip(pairs.a, pairs.grid, strict=True)]).mean(0)
+
+
+def pair_matrix(table: pd.DataFrame, tasks: Sequence[str], column: str = "score") -> pd.DataFrame:
+    """`pair_mean` of every two tasks: symmetric, tasks as index and columns."""
+    return pd.DataFrame([[pair_mean(table, a, b, column) for b in tasks] for a in tasks], tasks, tasks)
+
+
+def mean_of_pairs(table: pd.DataFrame, column: str = "score") -> float:
+    """Mean of a column over pairs of tasks, each of them counting once however many pairs of runs it has."""
+    return float(table.groupby(["a", "b"])[column].mean().mean())
+
+
+def rank_correlation(one: pd.DataFrame, other: pd.DataFrame, column: str = "score") -> float:
+    """Spearman's rank correlation of the means of pairs of tasks in two tables, over the pairs that both have."""
+    first, second = (table.groupby(["a", "b"])[column].mean() for table in (one, other))
+    return float(first.corr(second, method="spearman"))
+
+
+def relations(table: pd.DataFrame, kinds: Iterable[Iterable[str]]) -> pd.Series:
+    """What the two tasks of each row have to do with each other: ``"one task"``, ``"one kind"`` or ``"two kinds"``.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `pair_scores`.
+    kinds : iterable of iterables of str
+        The tasks, by kind.
+    """
+    kind_of = {name: number for number, kind in enumerate(kinds) for name in kind}
+    relation = pd.Series("two kinds", table.index).mask(table.a.map(kind_of) == table.b.map(kind_of), "one kind")
+    return relation.mask(table.a == table.b, "one task")
+
+
+def pair_title(name: str) -> str:
+    """The titles of a pair of tasks, or of one pair less another.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"sst2|imdb"``, or ``"sst2|imdb - sst2|snli"``.
+    """
+    return " less ".join(" | ".join(task(one).title for one in pair.split("|")) for pair in name.split(" - "))
+
+
+def _between(table: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
+    """The pairs of two tasks, in either order, or of one task with itself."""
+    of_both = table[table.a.isin([a, b]) & table.b.isin([a, b])]
+    return of_both[(of_both.a == of_both.b) == (a == b)]
