@@ -63,6 +63,12 @@ from .embeddings.quality import (
     uniformity as uniformity,
     whiten as whiten,
 )
+from .embeddings.set_cosines import (
+    closest_shares as closest_shares,
+    cosine_matrix as cosine_matrix,
+    cosine_of_means as cosine_of_means,
+    group_means as group_means,
+)
 from .embeddings.task_distances import (
     linear_transfer as linear_transfer,
     mmd as mmd,
@@ -133,6 +139,17 @@ from .experiments.pools import (
     Deduplicated as Deduplicated,
     EarlyErrors as EarlyErrors,
 )
+from .experiments.prediction import (
+    QUESTIONS as QUESTIONS,
+    Prediction as Prediction,
+    gains as gains,
+    of_ordered_pairs as of_ordered_pairs,
+    one_way_share as one_way_share,
+)
+from .experiments.published_heads import (
+    PublishedHead as PublishedHead,
+    published_head as published_head,
+)
 from .experiments.rankings import (
     Ranking as Ranking,
 )
@@ -146,6 +163,14 @@ from .experiments.runs import (
     Run as Run,
     adapter as adapter,
     grid as grid,
+)
+from .experiments.seed_scores import (
+    basis_scores as basis_scores,
+    other_seeds as other_seeds,
+    over_seeds as over_seeds,
+    same_seeds as same_seeds,
+    seed_scores as seed_scores,
+    stacked_bases as stacked_bases,
 )
 from .experiments.selections import (
     Selection as Selection,
