@@ -93,6 +93,19 @@ from .experiments.choices import (
     choice_measures as choice_measures,
     measured_choices as measured_choices,
     own_similarity as own_similarity,
+from .experiments.changed_settings import (
+    setting_estimates as setting_estimates,
+)
+from .experiments.design_shares import (
+    shares_by_layer as shares_by_layer,
+)
+from .experiments.designs import (
+    SEED_OF as SEED_OF,
+    Design as Design,
+    passes_of as passes_of,
+    shared_rows as shared_rows,
+    steps_of as steps_of,
+    under_seed as under_seed,
 )
 from .experiments.fine_tunings import (
     FineTuning as FineTuning,
@@ -163,6 +176,11 @@ from .experiments.runs import (
     Run as Run,
     adapter as adapter,
     grid as grid,
+)
+from .experiments.sample_curves import (
+    curve_estimates as curve_estimates,
+    curve_points as curve_points,
+    levels_off as levels_off,
 )
 from .experiments.seed_scores import (
     basis_scores as basis_scores,
