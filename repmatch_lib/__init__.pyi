@@ -1,6 +1,8 @@
 """The public names and where they live: for editors and type checkers, and for the lazy import in `__init__.py`."""
 
-from .book.chapter import Chapter as Chapter
+from .book.chapter import (
+    Chapter as Chapter,
+)
 from .book.execution import (
     execution as execution,
     execution_table as execution_table,
@@ -89,12 +91,13 @@ from .experiments.chains import (
     Outcomes as Outcomes,
     every_request as every_request,
 )
+from .experiments.changed_settings import (
+    setting_estimates as setting_estimates,
+)
 from .experiments.choices import (
     choice_measures as choice_measures,
     measured_choices as measured_choices,
     own_similarity as own_similarity,
-from .experiments.changed_settings import (
-    setting_estimates as setting_estimates,
 )
 from .experiments.design_shares import (
     shares_by_layer as shares_by_layer,
@@ -233,7 +236,9 @@ from .instances.scoring import (
     instance_updates as instance_updates,
     score_instances as score_instances,
 )
-from .instances.trainee import Scoring as Scoring
+from .instances.trainee import (
+    Scoring as Scoring,
+)
 from .selection.coverage import (
     facility_location as facility_location,
     k_centre as k_centre,
