@@ -58,7 +58,7 @@ MISTAKES = {
     "rank_effect/cell-14": ("replace=False", "replace=True"),
     "rank_effect/cell-16": ("sorted(ranks)", "sorted(ranks, reverse=True)"),
     "seed_robustness/cell-25": ("torch.linalg.inv(Q) @", "Q @"),
-    "seed_robustness/cell-27": ("(both.score >= both.phi_11 - 1e-9)", "(both.phi_11 > both.score)"),
+    "seed_robustness/cell-27": ("(same_head.score >= same_head.phi_11 - 1e-9)", "(same_head.phi_11 > same_head.score)"),
     "semdedup/cell-33": ("np.triu(", "np.tril("),
     "semdedup/cell-35": ("nearest_kept < 1 - at - 1e-6", "nearest_kept > 1 - at + 1e-6"),
     "semdedup/cell-37": ("inside * (inside - 1) / 2", "inside * (n - 1) / 2"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from itertools import combinations
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -15,6 +15,9 @@ from repmatch_lib.experiments.runs import Run
 from repmatch_lib.experiments.selections import Balance, Rule, Selection
 from repmatch_lib.settings import Count, Length, Rate, Seed, Share, checked
 from repmatch_lib.statistics import Estimate, jackknife, mean_over, paired
+
+if TYPE_CHECKING:
+    from repmatch_lib.training.fine_tuning import Outcome
 
 
 @checked
@@ -132,6 +135,10 @@ class Outcomes:
         self.percent = {
             key: {seed: 100 * one.value for seed, one in of_seeds.items()} for key, of_seeds in self.outcomes.items()
         }
+
+    def __getitem__(self, key: Key) -> dict[int, Outcome]:
+        """By seed."""
+        return self.outcomes[key]
 
     @property
     def made(self) -> dict[FineTuning, Any]:

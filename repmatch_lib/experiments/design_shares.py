@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from repmatch_lib.similarity.variance import projection_products, variance_shares
@@ -30,7 +31,7 @@ def shares_by_layer(replicates: Sequence[Tensor], factors: Sequence[str]) -> pd.
     for replicate, bases in enumerate(replicates):
         shares = variance_shares(projection_products(bases), factors)
         parts = {factor: shares[(factor,)] for factor in factors}
-        parts["interactions"] = sum(share for effect, share in shares.items() if len(effect) > 1)
+        parts["interactions"] = torch.stack([share for effect, share in shares.items() if len(effect) > 1]).sum(0)
         rows += [
             {"part": part, "replicate": replicate, "layer": layer, "share": float(share)}
             for part, layers in parts.items()

@@ -53,17 +53,17 @@ class Design:
     def cells(self, replicate: int) -> list[Run]:
         """The runs of a replicate, 2^k of them, in the order of ``levels``."""
         names = [SEED_OF[factor] for factor in self.factors]
-        return [
-            dataclasses.replace(self.base, **{n: 2 * replicate + one for n, one in zip(names, level, strict=True)})
-            for level in self.levels
+        seeds: list[dict[str, Any]] = [
+            {name: 2 * replicate + one for name, one in zip(names, level, strict=True)} for level in self.levels
         ]
+        return [dataclasses.replace(self.base, **of_cell) for of_cell in seeds]
 
     @property
     def runs(self) -> list[Run]:
         """Those of all replicates."""
         return [run for replicate in range(self.replicates) for run in self.cells(replicate)]
 
-    def differing(self, *factors: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def differing(self, *factors: str) -> tuple[NDArray[np.intp], ...]:
         """Places of all pairs of cells that differ in these factors and in no other, to index a square by."""
         levels = np.array(self.levels)
         wanted = np.isin(self.factors, factors)

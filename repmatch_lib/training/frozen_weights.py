@@ -23,4 +23,4 @@ def frozen_weights(encoder: Encoder, adapter: Adapter, module: str = "value") ->
     """
     model = frozen_model(encoder, "classification", 2)
     names = [layer.removeprefix("base_model.model.") for layer in adapter.factors(module)[0]]
-    return torch.stack([model.get_submodule(name).weight for name in names])
+    return torch.stack([model.get_parameter(f"{name}.weight") for name in names])
