@@ -91,7 +91,7 @@ def faults(package: Path) -> list[str]:
 
 def untidy(package: Path) -> list[str]:
     """Files of more than 300 lines, and modules that do not say what they are."""
-    files = sorted([*package.rglob("*.py"), *package.rglob("*.pyi")])
+    files = sorted(package.rglob("*.py"))
     texts = {str(file.relative_to(package.parent)): file.read_text() for file in files}
     lengths = {name: len(text.splitlines()) for name, text in texts.items()}
     long = [f"{name} has {n} lines: {LONGEST} at most, so split it" for name, n in lengths.items() if n > LONGEST]
