@@ -1,4 +1,4 @@
-"""The paper's numbers and claims, and the ledger that sets the recorded and this build's numbers beside them."""
+"""The paper's numbers and claims, the rules that decide a verdict, and the ledger of the recorded and this build's numbers."""
 
 from __future__ import annotations
 
