@@ -1,4 +1,4 @@
-"""The paper's numbers and claims, the rules that decide a verdict, and the ledger of the recorded and this build's numbers."""
+"""The paper's numbers and claims, the rules that decide a verdict, and the ledger of recorded and built numbers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Requests that the store answers: runs, rankings, selections, fine-tunings, transfer; and what chapters make of them."""
+"""Requests that the store answers: runs, rankings, selections, fine-tunings; and what chapters make of them."""
