@@ -42,7 +42,9 @@ def lora_basis(A: Tensor, B: Tensor, side: Side = "left") -> Tensor:
     if side not in ("left", "right"):
         raise ValueError(f"side is {side!r}; it must be 'left' or 'right'")
     if A.ndim < 2 or B.ndim < 2 or A.shape[-2] != B.shape[-1]:
-        raise ValueError(f"A must be (..., r, in) and B (..., out, r) of one rank r; got {[*A.shape]} and {[*B.shape]}")
+        raise ValueError(
+            f"A must be (..., r, in) and B (..., out, r) of one rank r; got {tuple(A.shape)} and {tuple(B.shape)}"
+        )
     dtype = B.dtype
     A, B = A.detach().double(), B.detach().double()
     if not (A.isfinite().all() and B.isfinite().all()):
