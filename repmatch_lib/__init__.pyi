@@ -110,6 +110,14 @@ from .experiments.designs import (
     steps_of as steps_of,
     under_seed as under_seed,
 )
+from .experiments.encoder_agreement import (
+    cosine_order_estimates as cosine_order_estimates,
+    kind_estimates as kind_estimates,
+    level_estimates as level_estimates,
+    order_estimates as order_estimates,
+    pair_means as pair_means,
+    rank_agreement as rank_agreement,
+)
 from .experiments.fine_tunings import (
     FineTuning as FineTuning,
 )

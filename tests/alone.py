@@ -18,7 +18,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MISTAKES = {
     "across_encoders/cell-28": ("np.corrcoef(rankdata(xs), rankdata(ys))", "np.corrcoef(xs, ys)"),
     "across_encoders/cell-30": ("(ys - chance)", "(chance - ys)"),
-    "across_encoders/cell-32": ("permutations(tasks)", "[tasks]"),
+    "across_encoders/cell-32": ("permutations(range(len(tasks)))", "[range(len(tasks))]"),
     "attention_matrices/cell-18": ("rm.lora_basis(C, rotation @ D)", "rm.lora_basis(C, D)"),
     "attention_matrices/cell-20": ("rm.lora_basis(A, rotation @ B), rm.lora_basis(C, D)", "*[rm.lora_basis(A, B)] * 2"),
     "batches/cell-29": ("2 * rank - 2 * inner", "rank - inner"),

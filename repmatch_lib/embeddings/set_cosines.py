@@ -61,6 +61,6 @@ def group_means(vectors: ArrayLike, groups: int) -> NDArray[np.floating]:
 
 def cosine_matrix(means: ArrayLike) -> NDArray[np.floating]:
     """Cosines of every two of n vectors, of shape (n, width): shape (n, n), from -1 to 1."""
-    means = np.asarray(means)
+    means = np.asarray(means, np.float64)
     directions = means / np.linalg.norm(means, axis=-1, keepdims=True)
     return directions @ directions.T
