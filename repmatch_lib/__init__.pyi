@@ -35,10 +35,18 @@ from .data.overlap_groups import (
     group_counts as group_counts,
     word_overlap as word_overlap,
 )
+from .data.samples import (
+    in_pairs as in_pairs,
+    load_at_most as load_at_most,
+    single_texts as single_texts,
+)
 from .data.tasks import (
     TASKS as TASKS,
     Task as Task,
     task as task,
+)
+from .embeddings.anchor_cosines import (
+    AnchorCosines as AnchorCosines,
 )
 from .embeddings.cosines import (
     Cosines as Cosines,

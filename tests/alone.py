@@ -28,7 +28,7 @@ MISTAKES = {
     "better_selection/cell-32": (".sum() / 2", ".sum()"),
     "cls_baseline/cell-33": ("vectors / vectors.norm(dim=1, keepdim=True)", "2 * vectors"),
     "cls_baseline/cell-35": ("0.9 * (1 + k**2) - k**2", "0.9"),
-    "cls_baseline/cell-37": ("/ found.pairs)", "/ len(found.counts))"),
+    "cls_baseline/cell-37": ("/ pairs.pairs)", "/ len(pairs.counts))"),
     "dataset_heatmaps/cell-24": ("rm.repmatch(other, one)", "rm.repmatch(other, other)"),
     "dataset_heatmaps/cell-26": (".double().mean())", ".double().sum())"),
     "embedding_quality/cell-42": ("2 - 2 * mean_of_pairs", "1 - mean_of_pairs"),

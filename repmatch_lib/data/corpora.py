@@ -66,6 +66,14 @@ class Corpus:
         return table.assign(**{"class": [names[label] if names else label for label in table["label"]]})
 
     @property
+    def label_mix(self) -> str:
+        """How the labels are spread, in words: each class with its share, or the mean of the scores."""
+        if self.task.kind == "regression":
+            return f"scores, mean {pc.mean(self.table['label']).as_py():.2f}"
+        shares = self.named()["class"].value_counts(normalize=True)
+        return ", ".join(f"{label} {shares[label]:.1%}" for label in self.task.labels if label in shares)
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """What results say of the rows that they were made of."""
         return {"task": self.task.name, "rows": len(self), "source": self.source, "fingerprint": self.fingerprint}

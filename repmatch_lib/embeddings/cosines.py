@@ -54,6 +54,16 @@ class Cosines:
         edges = np.linspace(-1, 1, len(counts) + 1)
         return pd.Series(np.append(counts[::-1].cumsum()[::-1], 0) / counts.sum(), index=edges, name="share above")
 
+    def quantile(self, below: float, groups: Sequence[int] | None = None) -> float:
+        """The cosine that a share of the pairs lies below, interpolated within its bin."""
+        curve = self.curve(groups)
+        return float(np.interp(below, 1 - curve.to_numpy(), curve.index))
+
+    def share_above(self, cosine: float, groups: Sequence[int] | None = None) -> float:
+        """Share of pairs above any cosine, from 0 to 1, interpolated within its bin; `share` is exact."""
+        curve = self.curve(groups)
+        return float(np.interp(cosine, curve.index, curve))
+
     def _kept(self, groups: Sequence[int] | None) -> tuple[np.ndarray, ...]:
         return np.ix_(*[range(len(self.counts)) if groups is None else groups] * 2)
 

@@ -280,3 +280,10 @@ def test_a_corpus_with_other_rows_has_another_fingerprint() -> None:
     data = rm.load(rm.task("sst2"), source="mini", rows=4)
     other = dataclasses.replace(data, table=data.table.slice(1))
     assert data.fingerprint != other.fingerprint == data.take([1, 2, 3]).fingerprint
+
+
+def test_the_mix_of_labels_in_words(tmp_path):
+    three = own(tmp_path / "a.csv", {"text": ["a", "b", "c"], "label": ["yes", "no", "yes"]})
+    assert sorted(three.label_mix.split(", ")) == ["no 33.3%", "yes 66.7%"]
+    stsb = rm.load(rm.task("stsb"), source="mini", rows=4)
+    assert stsb.label_mix == f"scores, mean {sum(stsb.table['label'].to_pylist()) / 4:.2f}"

@@ -1,0 +1,36 @@
+"""Rows of a corpus in another number or another form: at most so many, one text of each pair, single texts in pairs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import pyarrow as pa
+
+from repmatch_lib.data.corpora import Corpus, SourceName, load
+from repmatch_lib.data.tasks import Task
+
+
+def load_at_most(
+    task: Task, split: str = "train", source: SourceName = "auto", most: int | None = None, seed: int = 0
+) -> Corpus:
+    """As `load`, in random order in any case: ``most`` rows, or all there are where they are fewer or none is given."""
+    rows = len(load(task, split, source))
+    return load(task, split, source, rows=min(most or rows, rows), seed=seed)
+
+
+def is_pair(data: Corpus) -> bool:
+    """Whether a row has two texts."""
+    return "text_pair" in data.table.column_names
+
+
+def single_texts(data: Corpus, column: Literal["text", "text_pair"] = "text") -> Corpus:
+    """The first or the second text of every pair, as single texts."""
+    other = "text_pair" if column == "text" else "text"
+    return dataclasses.replace(data, table=data.table.drop_columns(other).rename_columns({column: "text"}))
+
+
+def in_pairs(data: Corpus) -> Corpus:
+    """Each text with that of the next row, the last with the first: single texts in the form of pairs."""
+    texts = data.table["text"].to_pylist()
+    return dataclasses.replace(data, table=data.table.append_column("text_pair", pa.array(texts[1:] + texts[:1])))
