@@ -118,6 +118,14 @@ from .experiments.designs import (
     steps_of as steps_of,
     under_seed as under_seed,
 )
+from .experiments.duplicate_searches import (
+    DuplicateSearch as DuplicateSearch,
+    Planted as Planted,
+    duplicate_estimates as duplicate_estimates,
+    nearest_pairs as nearest_pairs,
+    repetition as repetition,
+    search_costs as search_costs,
+)
 from .experiments.encoder_agreement import (
     cosine_order_estimates as cosine_order_estimates,
     kind_estimates as kind_estimates,

@@ -163,7 +163,7 @@ def percentage(count: int, of: int, unit: str = "row", level: float = 0.95) -> E
     Parameters
     ----------
     count, of : int
-        ``0 <= count <= of`` and ``of > 0``.
+        ``0 <= count <= of``; of none it is NaN.
     unit : str
         What is counted.
     level : float
@@ -173,5 +173,7 @@ def percentage(count: int, of: int, unit: str = "row", level: float = 0.95) -> E
     Estimate
         From 0 to 100.
     """
+    if not of:
+        return Estimate(math.nan, math.nan, math.nan, 0, unit)
     interval = binomtest(count, of).proportion_ci(level, "wilson")
     return Estimate(100 * count / of, 100 * float(interval.low), 100 * float(interval.high), of, unit)

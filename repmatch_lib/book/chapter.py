@@ -106,16 +106,31 @@ class Chapter:
         """Estimates with their intervals, one line a label; see `estimates_figure`."""
         return estimates_figure([*paper, *self.points(names)], chance=chance, quantity=quantity)
 
-    def curves(self, names: Mapping[str, Mapping[float, str]], quantity: str, over: str) -> Figure:
-        """Estimates against a setting: for each line its points by the setting; see `curves_figure`."""
+    def curves(self, lines: Mapping[str, Mapping[float, str] | str], quantity: str, over: str) -> Figure:
+        """Estimates against a setting; see `curves_figure`.
+
+        Parameters
+        ----------
+        lines : mapping of str to mapping of float to str, or to str
+            By line its estimates' names by the setting, or the beginning of their names, which the setting follows.
+        quantity, over : str
+        """
+        names = {line: self._by_setting(points) for line, points in lines.items()}
         panels = {
             kind: {
                 line: {x: estimates[name] for x, name in points.items() if name in estimates}
                 for line, points in names.items()
+                if any(name in estimates for name in points.values())
             }
             for kind, estimates in self.known.items()
         }
         return curves_figure(panels, quantity, over)
+
+    def _by_setting(self, points: Mapping[float, str] | str) -> Mapping[float, str]:
+        if not isinstance(points, str):
+            return points
+        names = self.named(re.escape(points) + r"\d+(\.\d+)?")
+        return dict(sorted((float(name.removeprefix(points)), name) for name in names))
 
     def wide(
         self, lines: Mapping[str, Mapping[str, str]], spec: str | Callable[[Estimate], str] = ".3f", first: str = ""
