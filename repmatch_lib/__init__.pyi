@@ -93,6 +93,8 @@ from .embeddings.words import (
     intruders as intruders,
     token_embeddings as token_embeddings,
     token_rows as token_rows,
+    word_lists as word_lists,
+    word_tests as word_tests,
 )
 from .experiments.chains import (
     Chain as Chain,
@@ -171,6 +173,7 @@ from .experiments.pair_scores import (
     pair_title as pair_title,
     rank_correlation as rank_correlation,
     relations as relations,
+    same_task_lead as same_task_lead,
     scores_of_all as scores_of_all,
     under_other_seeds as under_other_seeds,
 )
@@ -219,6 +222,16 @@ from .experiments.seed_scores import (
 )
 from .experiments.selections import (
     Selection as Selection,
+)
+from .experiments.space_tests import (
+    SpaceTests as SpaceTests,
+)
+from .experiments.spaces import (
+    EncoderSpaces as EncoderSpaces,
+    MeasuredSpaces as MeasuredSpaces,
+    anchor_estimates as anchor_estimates,
+    drawn as drawn,
+    representation_pairs as representation_pairs,
 )
 from .experiments.transfer import (
     Transfer as Transfer,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import cache
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,45 +14,29 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from repmatch_lib.embeddings.quality import unit
+from repmatch_lib.paths import project_file
 from repmatch_lib.training.encoders import Encoder
 from repmatch_lib.training.heads import frozen_model
 
-# Our own lists. Every word is one token of BERT's uncased vocabulary. Relations hold pairs, one after the other.
-RELATIONS = {
-    "capital": "france paris italy rome spain madrid japan tokyo egypt cairo russia moscow germany berlin cuba havana",
-    "female": "king queen man woman boy girl father mother brother sister son daughter uncle aunt actor actress",
-    "plural": "cat cats river rivers song songs door doors apple apples king kings bird birds car cars",
-    "past": "walk walked play played call called open opened ask asked wait waited turn turned help helped",
-    "comparative": "big bigger small smaller old older young younger fast faster slow slower high higher long longer",
-    "opposite": "good bad hot cold up down open closed early late rich poor light dark happy sad",
-    "language": "france french spain spanish japan japanese italy italian germany german russia russian china chinese",
-}
 
-# Neighbours stand in one line, so that an intruder is not told by its subject alone.
-KINDS = [
-    ("cow pig sheep goat horse chicken", "lion tiger wolf bear elephant monkey"),
-    ("apple lemon cherry peach grape orange", "potato bean corn onion tomato cabbage"),
-    ("piano organ guitar violin harp harpsichord", "flute trumpet horn clarinet trombone saxophone"),
-    ("arm leg head neck knee shoulder", "shirt coat hat dress jacket skirt"),
-    ("kitchen bathroom bedroom hall basement attic", "table chair bed desk couch cabinet"),
-    ("monday tuesday wednesday friday saturday sunday", "january february april june august october"),
-    ("france italy spain germany poland sweden", "china japan india korea thailand vietnam"),
-    ("joy love hope pride delight pleasure", "anger fear grief hatred sorrow shame"),
-    ("ship boat ferry yacht canoe submarine", "car truck bus train tram bicycle"),
-    ("red blue green yellow purple pink", "circle square triangle oval cube sphere"),
-]
+@cache
+def word_lists() -> dict[str, Any]:
+    """``relations``: by name, pairs of words one after the other; ``kinds``: words of two neighbouring kinds a line."""
+    return json.loads(project_file("data/words.json").read_text())
 
 
 def analogy_questions() -> list[tuple[str, str, str, str]]:
     """ "a is to b as c is to d", with d the answer: every two pairs of one relation, in both orders."""
-    pairs = [list(zip(words[::2], words[1::2], strict=True)) for words in map(str.split, RELATIONS.values())]
+    pairs = [
+        list(zip(words[::2], words[1::2], strict=True)) for words in map(str.split, word_lists()["relations"].values())
+    ]
     return [(*first, *second) for relation in pairs for first, second in permutations(relation, 2)]
 
 
 def intruder_questions(size: int = 4, seed: int = 0) -> list[tuple[str, ...]]:
     """``size`` words of one kind, drawn with ``seed``, and last one of its neighbouring kind: each word once."""
     random, questions = np.random.default_rng(seed), []
-    for one, other in KINDS:
+    for one, other in word_lists()["kinds"]:
         for group, outsiders in ((one, other), (other, one)):
             for word in outsiders.split():
                 questions.append((*map(str, random.choice(group.split(), size, replace=False)), word))
@@ -135,3 +122,15 @@ def intruders(embeddings: Tensor, questions: np.ndarray) -> np.ndarray:
     words = unit(embeddings[np.asarray(questions)].flatten(0, 1)).unflatten(0, np.shape(questions))
     cosines = (words @ words.mT).sum(2)  # (questions, words); each with itself adds one to all
     return (cosines.argmin(1) == cosines.shape[1] - 1).numpy()
+
+
+def word_tests(encoder: Encoder) -> dict[str, np.ndarray]:
+    """Both tests of an encoder's input embeddings: ``"analogies"`` and ``"intruders"``, whether each is answered right.
+
+    Questions with a word that is no single token of this encoder are left out; see `analogies`, `intruders`.
+    """
+    embeddings, vocabulary = token_embeddings(encoder)
+    return {
+        "analogies": analogies(embeddings, token_rows(analogy_questions(), vocabulary)),
+        "intruders": intruders(embeddings, token_rows(intruder_questions(), vocabulary)),
+    }

@@ -111,6 +111,12 @@ def pair_mean(table: pd.DataFrame, a: str, b: str, column: str = "score") -> flo
     return float(_between(table, a, b)[column].mean())
 
 
+def same_task_lead(table: pd.DataFrame, column: str = "score") -> float:
+    """Mean of a column over the pairs of one task with itself, less that over the pairs of two tasks."""
+    same = table.a == table.b
+    return float(table.loc[same, column].mean() - table.loc[~same, column].mean())
+
+
 def mean_layers(table: pd.DataFrame) -> list[float]:
     """Score of each layer, mean over pairs."""
     return pd.DataFrame(table.layers.tolist()).mean().tolist()

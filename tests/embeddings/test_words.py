@@ -24,7 +24,12 @@ def test_questions_are_distinct_and_have_their_words_once() -> None:
     assert len(set(asked)) == len(asked) == sum(n * (n - 1) for n in (8, 8, 8, 8, 8, 8, 7))
     found = rm.intruder_questions()
     assert len({q[-1] for q in found}) == len(found) and all(len(set(q)) == 5 for q in found)
-    kind = {word: (k, half) for k, pair in enumerate(words.KINDS) for half in (0, 1) for word in pair[half].split()}
+    kind = {
+        word: (k, half)
+        for k, pair in enumerate(words.word_lists()["kinds"])
+        for half in (0, 1)
+        for word in pair[half].split()
+    }
     for *group, intruder in found:
         assert len({kind[word] for word in group}) == 1
         (own,) = {kind[word] for word in group}
