@@ -67,11 +67,11 @@ def data(
     one, other = (
         _task(name, _of(text, k, "--text"), _of(label, k, "--label")) for k, name in enumerate((first, second))
     )
-    found = train_pair(
+    comparison = train_pair(
         one, other, encoder, rows=rows, source=cast("SourceName", source), same_labels=same_labels, folder=out,
         rank=rank, lr=lr, epochs=epochs, head_seed=head_seed, max_length=max_length,
     )  # fmt: skip
-    _show(found, plot)
+    _show(comparison, plot)
     if out:
         console.print(f"Adapters: {out / 'first'} and {out / 'second'}", soft_wrap=True)
 

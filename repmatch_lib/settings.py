@@ -40,28 +40,28 @@ def checked(cls: type[T]) -> type[T]:
     ValueError
         From the class, for an unknown name or a value that does not fit: one clause a setting.
     """
-    made: Any = dataclass(frozen=True, config=ConfigDict(extra="forbid"))(cls)
-    build = made.__init__
+    checked_class: Any = dataclass(frozen=True, config=ConfigDict(extra="forbid"))(cls)
+    build = checked_class.__init__
 
     @functools.wraps(build)
     def __init__(self: Any, *args: Any, **settings: Any) -> None:
         try:
             build(self, *args, **settings)
         except ValidationError as error:
-            known = [field.name for field in dataclasses.fields(made)]
+            known = [field.name for field in dataclasses.fields(checked_class)]
             raise ValueError(in_words(error, known)) from error
 
-    made.__init__ = __init__
-    return made
+    checked_class.__init__ = __init__
+    return checked_class
 
 
 def in_words(error: ValidationError, known: Sequence[str] = ()) -> str:
     """What pydantic found, one clause a setting; ``known`` are the settings that there are."""
     clauses = []
-    for found in error.errors():
-        text = found["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-        if found["type"] == "unexpected_keyword_argument":
+    for mistake in error.errors():
+        text = mistake["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+        if mistake["type"] == "unexpected_keyword_argument":
             text = f"there is no such setting; there are {', '.join(known)}"
-        place = [known[part] if isinstance(part, int) and part < len(known) else str(part) for part in found["loc"]]
-        clauses.append(f"{'.'.join(place)} = {found['input']!r}: {text}")
+        place = [known[part] if isinstance(part, int) and part < len(known) else str(part) for part in mistake["loc"]]
+        clauses.append(f"{'.'.join(place)} = {mistake['input']!r}: {text}")
     return "; ".join(clauses)

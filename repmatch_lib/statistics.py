@@ -1,4 +1,7 @@
-"""Estimates over seeds, with intervals that know that pairs share their runs."""
+"""Estimates over seeds, with intervals that know that pairs share their runs.
+
+The book's page on the ledger states the rules that rest on them.
+"""
 
 from __future__ import annotations
 
@@ -123,8 +126,8 @@ def bootstrap(values: Mapping[Unit, float], unit: str = "run", level: float = 0.
     sample = np.array(list(values.values()), dtype=float)
     if len(sample) < 3:
         return Estimate(float(sample.mean()), math.nan, math.nan, len(sample), unit)
-    found = scipy_bootstrap((sample,), np.mean, confidence_level=level, method="percentile", rng=0)
-    interval = found.confidence_interval
+    resampled = scipy_bootstrap((sample,), np.mean, confidence_level=level, method="percentile", rng=0)
+    interval = resampled.confidence_interval
     return Estimate(float(sample.mean()), float(interval.low), float(interval.high), len(sample), unit)
 
 

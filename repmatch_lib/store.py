@@ -1,4 +1,7 @@
-"""Results by the hash of what made them: written whole or not at all, found again, never stale."""
+"""Results by the hash of what made them: written whole or not at all, found again, never stale.
+
+The book's page on running at scale says what is kept and when it is made again.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +59,7 @@ class Store:
             If the store cannot be written: found out before ``write`` is called, where it can be.
         """
         final = self.path(kind, key)
+        # Without the lock first: a result that is there is only read.
         if _is_sound(final):
             return final
         with self._writing():
@@ -78,8 +82,9 @@ class Store:
             with self._writing(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
                 write(temporary)
             with self._writing():
+                # The hashes come last, so that a folder without them is known to be incomplete.
                 write_atomically(temporary / HASHES, json.dumps(_hashes(temporary), indent=1) + "\n")
-                temporary.chmod(0o755)
+                temporary.chmod(0o755)  # mkdtemp's is for its maker alone, and others may read a store
                 if final.is_dir():  # it was damaged
                     shutil.rmtree(final)
                 os.replace(temporary, final)
@@ -121,6 +126,7 @@ def stored(
     **decisive
         Everything else that decides what the result is: fingerprints, settings.
     """
+    # The code that computes a result is one of the things that decide it.
     key_of_all = key(code=code_version(module), **decisive)
 
     def write_on_one_thread(folder: Path) -> None:
@@ -169,6 +175,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     try:
         os.close(handle)
         yield temporary
+        # On disk before it has its name: after a power cut the name must not stand for an empty file.
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.chmod(0o644)

@@ -33,13 +33,13 @@ def code_version(module: str) -> str:
     module : str
         Its whole name, such as ``"repmatch_lib.experiments.runs"``.
     """
-    found: dict[str, str] = {}
+    imported: dict[str, str] = {}
     queue = [module]
     while queue:
-        if (name := queue.pop()) not in found:
-            found[name] = _read(name).digest()
+        if (name := queue.pop()) not in imported:
+            imported[name] = _read(name).digest()
             queue += [other for other in _read(name).modules() if _decides(other)]
-    return _together(found.values())
+    return _together(imported.values())
 
 
 @lru_cache

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
+from collections.abc import Iterable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from sphinx.application import Sphinx
 
 import repmatch_lib as rm
+from repmatch_lib.paths import project_file
 
 MARK = "<!-- public API -->"
 FIRST = (
@@ -50,11 +55,15 @@ def public_names() -> dict[str, list[str]]:
     return found
 
 
-def reference() -> str:
-    """The reference as Markdown around autodoc's directives: a dozen names first, then room by room."""
+def reference(pages: Iterable[str] = ()) -> str:
+    """The reference as Markdown around autodoc's directives: a dozen names first, then room by room.
+
+    ``pages`` are the chapters that the book has, to be linked where they use a name.
+    """
     names = public_names()
     rooms = list(dict.fromkeys(module.partition(".")[0] for module in names))
-    return "\n".join([first(names), *(section(room, names) for room in sorted(rooms, key=ORDER.index))])
+    pages = list(pages)
+    return "\n".join([first(names), *(section(room, names, pages) for room in sorted(rooms, key=ORDER.index))])
 
 
 def first(names: dict[str, list[str]]) -> str:
@@ -66,16 +75,37 @@ def first(names: dict[str, list[str]]) -> str:
     return "## A dozen to begin with\n\n" + "\n".join(lines) + "\n"
 
 
-def section(room: str, names: dict[str, list[str]]) -> str:
+def section(room: str, names: dict[str, list[str]], pages: Iterable[str]) -> str:
     """One room: what it is about, and its public names, module by module."""
     parts = [f"## {room}\n\n{summary(import_module(f'repmatch_lib.{room}'))}\n"]
     for module, of_module in names.items():
         if module.partition(".")[0] == room:
             found = import_module(f"repmatch_lib.{module}")
-            about = f"**{module.rpartition('.')[2]}**: {summary(found)}\n\n" if "." in module else ""
+            about = (
+                f"**{module.rpartition('.')[2]}**: {summary(found)}{chapters(of_module, pages)}\n\n"
+                if "." in module
+                else ""
+            )
             directives = "\n\n".join(directive(each, getattr(found, each)) for each in of_module)
             parts.append(f"{about}```{{eval-rst}}\n.. currentmodule:: {found.__name__}\n\n{directives}\n```\n")
     return "\n".join(parts)
+
+
+def chapters(names: list[str], pages: Iterable[str]) -> str:
+    """Links to the chapters whose code uses one of the names, if those are few enough to say something."""
+    using = [page for page in sorted(pages) if names_of_chapters().get(page, set()) & {*names}]
+    links = ", ".join(f"[](executed/{chapter}.ipynb)" for chapter in using)
+    return f" In {links}." if 0 < len(using) <= 6 else ""
+
+
+@cache
+def names_of_chapters() -> dict[str, set[str]]:
+    """The public names that each notebook uses."""
+    used = {}
+    for file in sorted(project_file("notebooks").glob("*.ipynb")):
+        cells = [cell for cell in nbformat.read(file, as_version=4).cells if cell.cell_type == "code"]
+        used[file.stem] = set(re.findall(r"\brm\.(\w+)", "\n".join(cell.source for cell in cells)))
+    return used
 
 
 def summary(value: object) -> str:
@@ -93,7 +123,8 @@ def directive(name: str, value: object) -> str:
 def fill(app: Sphinx, page: str, source: list[str]) -> None:
     """Put the reference in its place."""
     if MARK in source[0]:
-        source[0] = source[0].replace(MARK, reference())
+        executed = [Path(name) for name in app.env.found_docs if Path(name).parent.name == "executed"]
+        source[0] = source[0].replace(MARK, reference(name.name for name in executed))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -35,8 +35,8 @@ def execution(folder: str | Path | None = None) -> pd.DataFrame:
         column for each of the main packages, ``machine`` and ``commit`` (of this project; ``+`` for changed files).
         Several values of one kind are joined by commas.
     """
-    found = records(folder or project_file("data/recorded"))
-    return pd.DataFrame([_row(record) for record in found.values()])
+    by_name = records(folder or project_file("data/recorded"))
+    return pd.DataFrame([_row(record) for record in by_name.values()])
 
 
 def execution_table(folder: str | Path | None = None) -> Markdown:
@@ -59,20 +59,20 @@ def software_table(folder: str | Path | None = None) -> Markdown:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    made = record.provenance
-    trained, software = made["training"], [made["software"], *made.get("trained_with", [])]
+    provenance = record.provenance
+    trained, software = provenance["training"], [provenance["software"], *provenance.get("trained_with", [])]
     return {
         "experiment": record.experiment,
         "seconds": record.measured["training_seconds"],
         "device": listed(trained["device"]),
         "precision": listed(trained["precision"]),
-        "encoder": listed(made["encoder"]["name"]),
-        "data": _distinct(corpus["source"].partition(":")[0] for corpus in made["corpora"]),
-        "rows": _distinct(corpus["rows"] for corpus in made["corpora"]),
+        "encoder": listed(provenance["encoder"]["name"]),
+        "data": _distinct(corpus["source"].partition(":")[0] for corpus in provenance["corpora"]),
+        "rows": _distinct(corpus["rows"] for corpus in provenance["corpora"]),
         "python": _distinct(each["python"] for each in software),
         **{name: _distinct(each["packages"].get(name, "–") for each in software) for name in PACKAGES},
         "machine": _distinct(each["machine"] for each in software),
-        "commit": _commit(made["software"]["git_commit"]),
+        "commit": _commit(provenance["software"]["git_commit"]),
     }
 
 

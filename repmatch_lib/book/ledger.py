@@ -66,14 +66,14 @@ def published_numbers() -> dict[str, Any]:
 def claims() -> list[Claim]:
     """The paper's claims, in its own order."""
     numbers = published_numbers()
-    found = yaml.safe_load(project_file("data/published/claims.yaml").read_text())
-    return [_claim(item, _paper(numbers, item["paper"])) for item in found]
+    items = yaml.safe_load(project_file("data/published/claims.yaml").read_text())
+    return [_claim(item, _paper(numbers, item["paper"])) for item in items]
 
 
 def records(folder: str | Path) -> dict[str, Record]:
     """The records of a folder, by experiment; those of runs with other parameters go by longer names and are left."""
-    found = {file.stem: Record.load(file) for file in sorted(Path(folder).glob("*.json"))}
-    return {name: record for name, record in found.items() if record.experiment == name}
+    by_name = {file.stem: Record.load(file) for file in sorted(Path(folder).glob("*.json"))}
+    return {name: record for name, record in by_name.items() if record.experiment == name}
 
 
 def recorded(experiment: str) -> Record | None:
@@ -151,12 +151,12 @@ def _number(numbers: dict[str, Any], text: str) -> str:
     """The text with each path into the numbers, in braces or alone, followed; any other text as it stands."""
     if "{" in text:
         return re.sub(r"\{([^}]+)\}", lambda match: _number(numbers, match[1]), text)
-    found: Any = numbers
+    value: Any = numbers
     for part in text.split("/"):
-        if isinstance(found, list) and part.isdigit() and int(part) < len(found):
-            found = found[int(part)]
-        elif isinstance(found, dict) and part in found:
-            found = found[part]
+        if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        elif isinstance(value, dict) and part in value:
+            value = value[part]
         else:
             return text
-    return str(found)
+    return str(value)

@@ -55,7 +55,7 @@ def parameters(notebook: str | Path) -> dict[str, Parameter]:
     """The parameters of a notebook, read from the cell tagged ``parameters``."""
     source = _tagged(Path(notebook), "parameters")
     lines = source.splitlines()
-    found = {}
+    by_name = {}
     for node in ast.parse(source).body:
         if not (
             isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value and node.end_lineno
@@ -64,8 +64,8 @@ def parameters(notebook: str | Path) -> dict[str, Parameter]:
         after = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()  # columns count bytes
         comment = after.partition("#")[2].strip()
         name = node.target.id
-        found[name] = Parameter(name, ast.unparse(node.annotation), ast.literal_eval(node.value), comment)
-    return found
+        by_name[name] = Parameter(name, ast.unparse(node.annotation), ast.literal_eval(node.value), comment)
+    return by_name
 
 
 def settings(notebook: str | Path, profile: str = "mini", overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -242,8 +242,8 @@ def _publishable(executed: nbformat.NotebookNode) -> None:
 
 def _tagged(notebook: Path, tag: str, required: bool = True) -> str:
     if not notebook.is_file():
-        there = sorted(p.stem for p in notebook.parent.glob("*.ipynb"))
-        raise ParameterError(f"no notebook {notebook}; there are {', '.join(there) or 'none'}")
+        names = sorted(p.stem for p in notebook.parent.glob("*.ipynb"))
+        raise ParameterError(f"no notebook {notebook}; there are {', '.join(names) or 'none'}")
     for cell in nbformat.read(notebook, as_version=4).cells:
         if tag in cell.metadata.get("tags", []):
             return cell.source

@@ -154,8 +154,8 @@ def as_markdown(rows: list[dict[str, str]]) -> Markdown:
 
 def chapter_link(experiment: str, text: str) -> str:
     """A link to the chapter, if there is one yet."""
-    there = project_file(f"notebooks/{experiment}.ipynb").is_file()
-    return f"[{text}]({experiment}.ipynb)" if there else text
+    is_chapter = project_file(f"notebooks/{experiment}.ipynb").is_file()
+    return f"[{text}]({experiment}.ipynb)" if is_chapter else text
 
 
 def listed(value: Any) -> str:

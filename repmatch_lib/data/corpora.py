@@ -1,4 +1,7 @@
-"""Rows of a task, from the bundle, a local folder, the hub or a user's file; checked, and fingerprinted."""
+"""Rows of a task, from the bundle, a local folder, the hub or a user's file; checked, and fingerprinted.
+
+The book's page on your own data goes through a file's way into rows.
+"""
 
 from __future__ import annotations
 
@@ -145,8 +148,8 @@ def _locate(task: Task, split: str, source: SourceName) -> tuple[Path, str]:
 def _existing(folder: Path, task: Task, split: str) -> Path:
     file = folder / (task.folder or task.name) / f"{split}.parquet"
     if not file.is_file():
-        there = sorted(p.stem for p in file.parent.glob("*.parquet")) or ["no Parquet file"]
-        raise FileNotFoundError(f"no {file}; {file.parent} has {', '.join(there)}")
+        splits = sorted(p.stem for p in file.parent.glob("*.parquet")) or ["no Parquet file"]
+        raise FileNotFoundError(f"no {file}; {file.parent} has {', '.join(splits)}")
     return file
 
 

@@ -90,14 +90,14 @@ def require(table: pa.Table, columns: list[str], file: Path) -> None:
     ValueError
         Naming the one that is not, and those that are.
     """
-    there = table.column_names
+    names = table.column_names
     for column in columns:
-        if column not in there:
-            separators = [mark for mark in ";\t|" if len(there) == 1 and mark in there[0]]
+        if column not in names:
+            separators = [mark for mark in ";\t|" if len(names) == 1 and mark in names[0]]
             mend = f"its columns seem to be separated by {separators[0]!r}: save it with commas" if separators else (
                 "give one of these as text or label (--text, --label), or rename a column of the file"
             )  # fmt: skip
-            raise ValueError(f"{file} has no column {column!r}; it has {', '.join(map(repr, there))}: {mend}")
+            raise ValueError(f"{file} has no column {column!r}; it has {', '.join(map(repr, names))}: {mend}")
 
 
 def classes(table: pa.Table, label: str, file: Path) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def group_counts(corpus: Corpus, words: Callable[[str], Iterable[str]] = words) 
     """
     pairs = _pairs(corpus, words)
     rest = pairs[pairs.label != ENTAILMENT]
-    found = {name: rest[rest.overlap.between(*band)] for name, band in BANDS.items()}
+    groups = {name: rest[rest.overlap.between(*band)] for name, band in BANDS.items()}
     return pd.DataFrame(
         {
             "group": name,
@@ -111,7 +111,7 @@ def group_counts(corpus: Corpus, words: Callable[[str], Iterable[str]] = words) 
             "premise_words": rows.premise_words.mean(),
             "hypothesis_words": rows.hypothesis_words.mean(),
         }
-        for name, rows in found.items()
+        for name, rows in groups.items()
     )
 
 
@@ -159,15 +159,15 @@ def find(group: str) -> Group:
 def _rows(corpus: Corpus, group: str, rows: int | None, seed: int) -> np.ndarray:
     """Numbers of the rows drawn."""
     known = find(group)
-    there = np.random.default_rng(seed).permutation(_members(corpus, known))
+    members = np.random.default_rng(seed).permutation(_members(corpus, known))
     followed = _rows(corpus, "full", rows, seed) if known.follows else None
-    wanted = len(there if followed is None else followed) if rows is None else rows
-    if not 0 < wanted <= len(there):
+    wanted = len(members if followed is None else followed) if rows is None else rows
+    if not 0 < wanted <= len(members):
         raise ValueError(
-            f"{corpus.task.name} ({corpus.source}) has {len(there)} rows of the group {group!r}; asked for {wanted}. "
+            f"{corpus.task.name} ({corpus.source}) has {len(members)} rows of the group {group!r}; asked for {wanted}. "
             "Lower rows, or take the whole corpus with source='hub'"
         )
-    return there[:wanted] if followed is None else _nearest(_pairs(corpus), known.follows, followed, there)
+    return members[:wanted] if followed is None else _nearest(_pairs(corpus), known.follows, followed, members)
 
 
 def _members(corpus: Corpus, group: Group) -> np.ndarray:

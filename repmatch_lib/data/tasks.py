@@ -1,4 +1,7 @@
-"""The eight tasks of the paper as data, a variant of one, and a user's own."""
+"""The eight tasks of the paper as data, a variant of one, and a user's own.
+
+The book's page on your own data makes one of a file.
+"""
 
 from __future__ import annotations
 

@@ -116,12 +116,12 @@ def cosines(
         for h, right in row_blocks(len(second), groups, block):
             if b is None and right.start < left.start:
                 continue
-            found = first[left] @ second[right].T
+            products = first[left] @ second[right].T
             if b is None and right == left:
-                found = found[tuple(torch.triu_indices(len(found), len(found), offset=1))]
+                products = products[tuple(torch.triu_indices(len(products), len(products), offset=1))]
             for t in thresholds:
-                above[t][g, h] += int(torch.count_nonzero(found > t))
-            counts[g, h] += _histogram(found, bins)
+                above[t][g, h] += int(torch.count_nonzero(products > t))
+            counts[g, h] += _histogram(products, bins)
     return Cosines(counts, above)
 
 

@@ -1,4 +1,7 @@
-"""What can be read off vectors: classes, groups, the meaning of pairs, and the paraphrase among many sentences."""
+"""What can be read off vectors: classes, groups, the meaning of pairs, and the paraphrase among many sentences.
+
+The book's chapter on what a space of vectors looks like introduces them.
+"""
 
 from __future__ import annotations
 

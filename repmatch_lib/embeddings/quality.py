@@ -1,4 +1,7 @@
-"""The geometry of a set of vectors: near where it should be, spread or collapsed, and like another set."""
+"""The geometry of a set of vectors: near where it should be, spread or collapsed, and like another set.
+
+The book's chapter on what a space of vectors looks like introduces the measures.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How near two sets of vectors are to each other, by cosines: of their means, and of the closest of all their rows."""
+"""How near two sets of vectors are to each other, by cosines: of their means, and of the closest of all their rows.
+
+For the book's chapters on transfer and on other encoders: what is known without training.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How alike two tasks are by an encoder's vectors alone, without any fine-tuning: what RepMatch is compared with."""
+"""How alike two tasks are by an encoder's vectors alone, without any fine-tuning: what RepMatch is compared with.
+
+The book's chapter on transfer introduces them.
+"""
 
 from __future__ import annotations
 

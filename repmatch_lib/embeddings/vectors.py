@@ -1,4 +1,7 @@
-"""One vector a row of a corpus: an encoder's last hidden state, pooled."""
+"""One vector a row of a corpus: an encoder's last hidden state, pooled.
+
+Those of table 2's baseline; the book's chapter on it introduces them.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 POOLINGS = {
-    "cls": lambda hidden, there: hidden[:, 0],
-    "mean": lambda hidden, there: (hidden * there).sum(1) / there.sum(1),
+    "cls": lambda hidden, mask: hidden[:, 0],
+    "mean": lambda hidden, mask: (hidden * mask).sum(1) / mask.sum(1),
 }
 
 
@@ -86,16 +89,16 @@ def vectors(
         batch = {name: value for name, value in encoded.collate(rows, device).items() if name in encoded.tokens}
         with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16, precision == "bf16"):
             hidden = model(**batch).last_hidden_state.float()
-        there = batch["attention_mask"][..., None]
-        return torch.stack([POOLINGS[name](hidden, there) for name in names]).cpu()
+        mask = batch["attention_mask"][..., None]
+        return torch.stack([POOLINGS[name](hidden, mask) for name in names]).cpu()
 
-    found = torch.empty(len(names), len(encoded), cast("PreTrainedConfig", model.config).hidden_size)
+    pooled_rows = torch.empty(len(names), len(encoded), cast("PreTrainedConfig", model.config).hidden_size)
     order = np.argsort(encoded.lengths, kind="stable")
     budget = tokens or token_budget("vectors", device)
     with tqdm(total=len(encoded), desc=data.title, unit="row", disable=not progress, leave=False) as bar:
         for rows, pooled in within_memory(order, encoded.lengths, budget, compute):
-            found[:, torch.from_numpy(rows)] = pooled
+            pooled_rows[:, torch.from_numpy(rows)] = pooled
             bar.update(len(rows))
-    if not found.isfinite().all():
+    if not pooled_rows.isfinite().all():
         raise FloatingPointError(f"{data.title}: a vector is not finite; use precision='float32'")
-    return found[0] if isinstance(pooling, str) else found
+    return pooled_rows[0] if isinstance(pooling, str) else pooled_rows

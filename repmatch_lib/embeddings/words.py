@@ -1,4 +1,7 @@
-"""What an encoder's input embeddings know of words: analogies, and the intruder among words of one kind."""
+"""What an encoder's input embeddings know of words: analogies, and the intruder among words of one kind.
+
+The book's chapter on what a space of vectors looks like introduces both tests.
+"""
 
 from __future__ import annotations
 

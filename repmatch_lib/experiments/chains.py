@@ -174,8 +174,8 @@ class Outcomes:
         of_seeds = self.outcomes[key]
 
         def mean(kept: list[Any]) -> float:
-            found = [_shared(of_seeds[one], of_seeds[other]) for one, other in combinations(kept, 2)]
-            return sum(found) / len(found) if found else float("nan")
+            shares = [_shared(of_seeds[one], of_seeds[other]) for one, other in combinations(kept, 2)]
+            return sum(shares) / len(shares) if shares else float("nan")
 
         return jackknife(list(of_seeds), mean, "run")
 

@@ -1,4 +1,7 @@
-"""What a changed setting does to a score, beside what another seed does."""
+"""What a changed setting does to a score, beside what another seed does.
+
+For the book's chapter on batches: what else moves an adapter.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a selection has chosen: its classes, its words, how alike its instances are, how well they cover the pool."""
+"""What a selection has chosen: its classes, its words, how alike its instances are, how well they cover the pool.
+
+The book's chapter on better selection introduces the measures.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Shares of variance of a design's subspaces, layer by layer."""
+"""Shares of variance of a design's subspaces, layer by layer.
+
+For the book's chapter on batches: what else moves an adapter.
+"""
 
 from __future__ import annotations
 

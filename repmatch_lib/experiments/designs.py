@@ -1,4 +1,7 @@
-"""Designs of runs: what varies, at two levels each, in every combination; and runs of equally many steps."""
+"""Designs of runs: what varies, at two levels each, in every combination; and runs of equally many steps.
+
+For the book's chapter on batches: what else moves an adapter.
+"""
 
 from __future__ import annotations
 

@@ -113,19 +113,19 @@ def overlap_estimates(scores: pd.DataFrame, ways: Iterable[str], heuristics: Ite
         with another draw; ``full: <first heuristic> - others``.
     """
     first, *rest = heuristics
-    found = {group: over(scores, partial(group_mean, group=group)) for group in dict.fromkeys(scores.group)}
+    estimates = {group: over(scores, partial(group_mean, group=group)) for group in dict.fromkeys(scores.group)}
     for group in GROUPS[1:]:
-        found[f"full - {group}"] = over(scores, partial(ahead_of, group=group))
+        estimates[f"full - {group}"] = over(scores, partial(ahead_of, group=group))
     for kind in ("", *(f", {way}" for way in ways)):
-        found[f"full - others{kind}"] = over(scores, partial(lead, kind=kind))
-    found["full - others, phi(1,1)"] = over(scores, partial(lead, column="phi_11"))
+        estimates[f"full - others{kind}"] = over(scores, partial(lead, kind=kind))
+    estimates["full - others, phi(1,1)"] = over(scores, partial(lead, column="phi_11"))
     for group in GROUPS:
-        found[f"{group}, {ANOTHER}"] = over(scores, partial(group_mean, group=group, target=ANOTHER))
-    found[f"full: {first} - others"] = over(
+        estimates[f"{group}, {ANOTHER}"] = over(scores, partial(group_mean, group=group, target=ANOTHER))
+    estimates[f"full: {first} - others"] = over(
         scores,
         lambda table: group_mean(table, "full", first) - max(group_mean(table, "full", other) for other in rest),
     )
-    return found
+    return estimates
 
 
 def described(first: Corpus, second: Corpus) -> dict[str, float]:

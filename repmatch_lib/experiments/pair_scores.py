@@ -1,4 +1,7 @@
-"""Scores of every two adapters of some runs as one table, and estimates over what varies between the runs."""
+"""Scores of every two adapters of some runs as one table, and estimates over what varies between the runs.
+
+Section 5.2; the book's chapter on data sets is the first to use them.
+"""
 
 from __future__ import annotations
 

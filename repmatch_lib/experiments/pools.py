@@ -1,4 +1,7 @@
-"""What else can be known of a ranked pool: its duplicates, its cover, its early errors."""
+"""What else can be known of a ranked pool: its duplicates, its cover, its early errors.
+
+The book's chapter on better selection introduces them.
+"""
 
 from __future__ import annotations
 

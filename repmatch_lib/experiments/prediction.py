@@ -1,4 +1,7 @@
-"""Does a likeness of tasks predict what one gains from another? Gains, measures, and questions with their intervals."""
+"""Does a likeness of tasks predict what one gains from another? Gains, measures, and questions with their intervals.
+
+The book's chapter on transfer introduces the questions.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A linear head on an encoder as published: what transfer starts from, and the vectors that it read."""
+"""A linear head on an encoder as published: what transfer starts from, and the vectors that it read.
+
+For the book's chapter on transfer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A pool of instances ranked by RepMatch against a target, as a value."""
+"""A pool of instances ranked by RepMatch against a target, as a value.
+
+Section 5.3; the book's chapter on the best hundred.
+"""
 
 from __future__ import annotations
 
@@ -76,6 +79,6 @@ class Ranking(Request):
         if (folder / GATHERED).is_file():
             return Scores.load(folder / GATHERED)
         with one_thread():
-            found = score_instances(model, pool, target, out=folder, progress=progress, **settings)
-        assert found is not None  # only a shard has none
-        return found
+            scores = score_instances(model, pool, target, out=folder, progress=progress, **settings)
+        assert scores is not None  # only a shard has none
+        return scores

@@ -1,4 +1,7 @@
-"""A training run as a value: what to train on what, and the adapter that comes of it, from the store or anew."""
+"""A training run as a value: what to train on what, and the adapter that comes of it, from the store or anew.
+
+Section 5.1; every chapter of the book begins with runs.
+"""
 
 from __future__ import annotations
 

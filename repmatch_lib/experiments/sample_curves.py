@@ -1,4 +1,7 @@
-"""A score as a curve over the rows of a sample: its points, its steps, and where it levels off."""
+"""A score as a curve over the rows of a sample: its points, its steps, and where it levels off.
+
+For the book's chapter on batches: what else moves an adapter.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,8 @@ def curve_estimates(name: str, scores: Mapping[int, Scores]) -> dict[str, Estima
 
 def curve_points(name: str, estimates: Mapping[str, Estimate]) -> dict[int, Estimate]:
     """The points of a curve among such estimates, by rows."""
-    found = {label: re.fullmatch(rf"{re.escape(name)}, (\d+) rows", label) for label in estimates}
-    return {int(match[1]): estimates[label] for label, match in found.items() if match}
+    matches = {label: re.fullmatch(rf"{re.escape(name)}, (\d+) rows", label) for label in estimates}
+    return {int(match[1]): estimates[label] for label, match in matches.items() if match}
 
 
 def levels_off(name: str, estimates: Mapping[str, Estimate]) -> int | None:

@@ -1,4 +1,7 @@
-"""Scores between runs under every two training seeds, as arrays, and estimates that leave out one seed at a time."""
+"""Scores between runs under every two training seeds, as arrays, and estimates that leave out one seed at a time.
+
+For the book's chapters on batches, transfer and other encoders.
+"""
 
 from __future__ import annotations
 

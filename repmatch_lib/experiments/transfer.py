@@ -1,4 +1,7 @@
-"""Transfer: how well new heads on other tasks read off the encoder that one task has adapted."""
+"""Transfer: how well new heads on other tasks read off the encoder that one task has adapted.
+
+The book's chapter on transfer introduces it.
+"""
 
 from __future__ import annotations
 
@@ -144,8 +147,8 @@ def head_rows(
     seed : int
         Of the training rows' sample; that of the development rows is 0, so that they are the same for all.
     """
-    found = find_task(task)
-    return load(found, "train", source, rows, seed), load(found, "validation", source, evaluated)
+    of_task = find_task(task)
+    return load(of_task, "train", source, rows, seed), load(of_task, "validation", source, evaluated)
 
 
 def head_vectors(
@@ -170,8 +173,8 @@ def head_vectors(
         part.table.select([c for c in ("text", "text_pair", "label") if c in part.table.column_names])
         for part in (train, dev)
     ]
-    found = vectors(encoder, dataclasses.replace(train, table=pa.concat_tables(tables)), pooling, **how)
-    return found[..., : len(train), :], found[..., len(train) :, :]
+    rows = vectors(encoder, dataclasses.replace(train, table=pa.concat_tables(tables)), pooling, **how)
+    return rows[..., : len(train), :], rows[..., len(train) :, :]
 
 
 def refit_head(encoder: Encoder, train: Corpus, dev: Corpus, **how: Any) -> float:

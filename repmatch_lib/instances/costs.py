@@ -1,4 +1,7 @@
-"""What scoring an instance costs, counted in floating-point operations of matrix products."""
+"""What scoring an instance costs, counted in floating-point operations of matrix products.
+
+For the benchmark that the book's chapter on performance shows.
+"""
 
 from __future__ import annotations
 

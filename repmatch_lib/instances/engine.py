@@ -73,9 +73,11 @@ class InstanceModel:
             stack.enter_context(without_lora(base))
             stack.callback(base.set_attn_implementation, own)
             with _at_rest(base), torch.enable_grad():
+                # The slow way first: it is what every shortcut below has to agree with.
                 expected, self.read = self._plain(probe)
                 self._refuse_coupled(probe, expected)
                 base.set_attn_implementation("repmatch")
+                # Shortcuts are given up one by one: the last block's rows, then the plain attention.
                 if not self._agrees(probe, expected):
                     self.read = "all"
                     if not self._agrees(probe, expected):
@@ -93,6 +95,7 @@ class InstanceModel:
         if ("start_logits" in out) != (self.kind == "span"):
             raise ValueError(f"the model's head does not fit a {self.kind} task: give a model with a head for it")
         if self.kind == "span":
+            # A head of spans gives each token a logit; those of padding must not win.
             padding = (1 - mask) * torch.finfo(torch.float32).min
             logits = out.start_logits.float() + padding, out.end_logits.float() + padding
             ends = batch["start_positions"], batch["end_positions"]
@@ -121,12 +124,15 @@ class InstanceModel:
             One of each for every matrix of `matrices`.
         """
         if steps == 1:
+            # B = 0, so A has no gradient yet: weight decay is all that happens to it, the same for all instances.
             losses, gradients = self.first_gradients(batch)
             A = [matrix.A * (1 - self.optimizer.lr * self.optimizer.weight_decay) for matrix in self.matrices]
             return losses, A, [self._first_step(gradient) for gradient in gradients]
+        # Beyond the first step each instance has factors of its own, and so its own rows in every parameter.
         n = len(batch["input_ids"])
         A = [matrix.A.expand(n, -1, -1).clone().requires_grad_() for matrix in self.matrices]
         B = [m.A.new_zeros(n, m.linear.out_features, len(m.A)).requires_grad_() for m in self.matrices]
+        # AdamW works entry by entry, so one optimizer of the stacked factors is one for each instance.
         optimizer = torch.optim.AdamW(
             [*A, *B], lr=self.optimizer.lr, weight_decay=self.optimizer.weight_decay, eps=self.optimizer.eps
         )
@@ -149,12 +155,15 @@ class InstanceModel:
         seen: dict[int, tuple[Tensor, Tensor]] = {}
         with self._hooked([recording(seen, k) for k in range(len(self.matrices))]):
             losses = self.losses(batch)
+        # The loss is summed, not averaged: the flow into a row's outputs is then that row's own.
         flows = torch.autograd.grad(losses.sum(), [seen[k][1] for k in range(len(self.matrices))])
         mask = batch["attention_mask"].unsqueeze(-1)
         gradients = []
         for k, (matrix, flow) in enumerate(zip(self.matrices, flows, strict=True)):
             x, flow = by_token(matrix.dropout(seen[k][0].float())), by_token(flow).float()
             projected = x @ matrix.A.mT * matrix.scale  # (n, T, r)
+            # Padding gets no gradient from the loss; where rounding leaves some, it goes here. The last block may
+            # have been computed for one row only, which is no padding.
             if projected.shape[1] == mask.shape[1]:
                 projected = projected * mask
             gradients.append(flow.mT @ projected)
@@ -187,9 +196,9 @@ class InstanceModel:
         length = int(probe["attention_mask"][0].sum())
         alone = {name: x[:1, :length] if x.ndim > 1 else x[:1] for name, x in probe.items()}
         precision, self.precision, read, self.read = self.precision, "float32", self.read, "all"
-        _, found = self.first_gradients(alone)
+        _, of_first = self.first_gradients(alone)
         self.precision, self.read = precision, read
-        if not _close(found, [gradient[:1] for gradient in together]):
+        if not _close(of_first, [gradient[:1] for gradient in together]):
             raise ValueError(
                 "an instance's gradient depends on its neighbours or its padding in this model, so instances cannot "
                 "share a pass: give an encoder that handles each text by itself"
@@ -201,12 +210,12 @@ class InstanceModel:
     def _agrees(self, probe: dict[str, Tensor], expected: list[Tensor]) -> bool:
         precision, self.precision = self.precision, "float32"
         try:
-            _, found = self.first_gradients(probe)
+            _, gradients = self.first_gradients(probe)
         except (RuntimeError, TypeError):  # a block of another shape than the shortcut supposes
             return False
         finally:
             self.precision = precision
-        return _close(found, expected)
+        return _close(gradients, expected)
 
     @contextmanager
     def _hooked(self, hooks: list[Hook]) -> Iterator[None]:
@@ -216,9 +225,9 @@ class InstanceModel:
             yield
 
 
-def _close(found: list[Tensor], expected: list[Tensor]) -> bool:
+def _close(gradients: list[Tensor], expected: list[Tensor]) -> bool:
     rounding = 1e-6 * max(b.norm() for b in expected)  # where a gradient is zero, two passes may round it differently
-    return all((a - b).norm() <= 1e-3 * b.norm() + rounding for a, b in zip(found, expected, strict=True))
+    return all((a - b).norm() <= 1e-3 * b.norm() + rounding for a, b in zip(gradients, expected, strict=True))
 
 
 @contextmanager

@@ -98,6 +98,7 @@ class Job:
     @contextmanager
     def ready(self) -> Iterator[None]:
         """The model set up, its shortcuts tried on rows of different lengths."""
+        # The shortest, the middle and the longest row: padding, and texts of one token, are where shortcuts go wrong.
         order = np.argsort(self.encoded.lengths, kind="stable")
         probe = self.encoded.collate(order[np.linspace(0, len(order) - 1, 3).astype(int)], self.engine.device)
         with self.engine.ready(probe):
@@ -119,6 +120,7 @@ class Job:
             )
             return losses.cpu(), A_by_module, B_by_module
 
+        # By the block's first row: a block has one result, whichever process computes it, and after which others.
         if self.scoring.dropout:
             torch.manual_seed(int(np.random.SeedSequence([self.scoring.seed, int(rows[0])]).generate_state(1)[0]))
         for piece, result in within_memory(rows, self.encoded.lengths, self.tokens, compute):
@@ -146,8 +148,8 @@ class Job:
         names = {k: f".{matrix.name}" for k, matrix in enumerate(self.engine.matrices)}
         places = sorted((k for k, name in names.items() if name.endswith(ends)), key=lambda k: in_order(names[k]))
         if not places:
-            there = sorted({matrix.name.rpartition(".")[2] for matrix in self.engine.matrices})
-            raise ValueError(f"the model has no LoRA on {module!r}; it has it on {', '.join(there)}")
+            known = sorted({matrix.name.rpartition(".")[2] for matrix in self.engine.matrices})
+            raise ValueError(f"the model has no LoRA on {module!r}; it has it on {', '.join(known)}")
         return places
 
     def _basis(self, target: Adapter, module: str) -> Tensor:

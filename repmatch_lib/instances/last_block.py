@@ -103,8 +103,8 @@ def places(input_ids: Tensor, padding: int | None) -> dict[Read, Tensor]:
     """The row that a head may read, shape (n,): the first, or the last that is no padding token."""
     n, tokens = input_ids.shape
     numbers = torch.arange(tokens, device=input_ids.device)
-    there = torch.ones_like(input_ids, dtype=torch.bool) if padding is None else input_ids != padding
-    return {"first": numbers.new_zeros(n), "last": (there * numbers).argmax(1)}
+    real = torch.ones_like(input_ids, dtype=torch.bool) if padding is None else input_ids != padding
+    return {"first": numbers.new_zeros(n), "last": (real * numbers).argmax(1)}
 
 
 def rows_read(gradient: Tensor, candidates: dict[Read, Tensor]) -> Read:
@@ -123,10 +123,10 @@ def rows_read(gradient: Tensor, candidates: dict[Read, Tensor]) -> Read:
         ``"all"`` too where the rows cannot tell: in texts of one token the first is the last.
     """
     read = gradient.abs().sum(-1) > 0  # (n, T)
-    found = [
+    matching = [
         name for name, rows in candidates.items() if torch.equal(read, nn.functional.one_hot(rows, read.shape[1]) > 0)
     ]
-    return found[0] if len(found) == 1 else "all"
+    return matching[0] if len(matching) == 1 else "all"
 
 
 def has_known_names(block: nn.Module) -> bool:

@@ -37,7 +37,7 @@ def initial_matrices(model: PeftModel) -> list[Matrix]:
     from peft.tuners.lora import LoraLayer
 
     adapter = model.active_adapter
-    found = []
+    adapted = []
     for name, layer in model.get_base_model().named_modules():
         if not isinstance(layer, LoraLayer) or not {adapter} & {*layer.lora_A, *layer.lora_embedding_A}:
             continue
@@ -51,13 +51,13 @@ def initial_matrices(model: PeftModel) -> list[Matrix]:
                 "(get_peft_model with init_lora_weights=True), or give the encoder instead"
             )
         A = layer.lora_A[adapter].get_parameter("weight").detach().float()
-        found.append(Matrix(name, linear, A, layer.scaling[adapter], layer.lora_dropout[adapter]))
-    if not found:
+        adapted.append(Matrix(name, linear, A, layer.scaling[adapter], layer.lora_dropout[adapter]))
+    if not adapted:
         raise ValueError(
             "the model has no trainable LoRA layers: wrap it with peft.get_peft_model and a LoraConfig, or give the "
             "encoder instead"
         )
-    return found
+    return adapted
 
 
 def recording(seen: dict[int, tuple[Tensor, Tensor]], k: int) -> Hook:

@@ -1,4 +1,7 @@
-"""Scores of instances on disk, block by block: stopped at any moment, continued by any number of processes."""
+"""Scores of instances on disk, block by block: stopped at any moment, continued by any number of processes.
+
+The book's page on running at scale goes through processes and clusters.
+"""
 
 from __future__ import annotations
 

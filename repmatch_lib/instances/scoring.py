@@ -1,4 +1,7 @@
-"""Instance-level RepMatch: every instance of a corpus against one adapter, at about the price of one training pass."""
+"""Instance-level RepMatch: every instance of a corpus against one adapter, at about the price of one training pass.
+
+Section 5.1, instance level; the book's page on why one backward pass is enough derives it.
+"""
 
 from __future__ import annotations
 

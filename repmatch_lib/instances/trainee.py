@@ -1,4 +1,7 @@
-"""The model that every instance is trained on by itself, and how: checked before anything is computed."""
+"""The model that every instance is trained on by itself, and how: checked before anything is computed.
+
+Section 5.1, instance level.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which instances stand for all: an order of a pool such that its first k cover the pool's updates, for every k."""
+"""Which instances stand for all: an order of a pool such that its first k cover the pool's updates, for every k.
+
+The book's chapter on better selection introduces both orders.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +37,14 @@ def update_similarity(updates: Updates, module: str = "value") -> np.ndarray:
     """
     basis = updates.basis(module).permute(1, 0, 3, 2).float()  # (L, n, r, width)
     layers, n, rank, _ = basis.shape
-    found = np.zeros((n, n), dtype=np.float32)
+    similarity = np.zeros((n, n), dtype=np.float32)
     for directions in basis.flatten(1, 2):
         for rows in torch.arange(n * rank).split(ROWS * rank):
             products = (directions[rows] @ directions.T).view(-1, rank, n, rank).transpose(1, 2)
             # The grid depends on the two bases by their products alone.
             scores = products[..., 0, 0].square() if rank == 1 else repmatch_score(_grids(products))
-            found[rows[0] // rank : rows[-1] // rank + 1] += scores.numpy() / layers
-    return found.clip(0, 1)
+            similarity[rows[0] // rank : rows[-1] // rank + 1] += scores.numpy() / layers
+    return similarity.clip(0, 1)
 
 
 def _grids(products: torch.Tensor) -> torch.Tensor:

@@ -133,8 +133,8 @@ class Duplicates:
     @classmethod
     def load(cls, folder: str | Path) -> Duplicates:
         """Read what a finished `near_duplicates` left in its folder."""
-        found = Scores.load(Path(folder) / GATHERED)
-        return _result(found.table, found.made_of)
+        scores = Scores.load(Path(folder) / GATHERED)
+        return _result(scores.table, scores.made_of)
 
 
 def near_duplicates(
@@ -282,10 +282,11 @@ def _nearest_before(unit: Tensor, rows: Tensor, block: int, bar: tqdm) -> tuple[
     place = torch.full((len(rows),), -1)
     for _, right in row_blocks(len(rows), 1, block):
         for _, left in row_blocks(right.stop, 1, block):
-            found = unit[rows[left]] @ unit[rows[right]].T
+            products = unit[rows[left]] @ unit[rows[right]].T
             if left == right:
-                found.masked_fill_(torch.ones_like(found, dtype=torch.bool).tril(), -2.0)  # itself, and those after
-            best, where = found.max(0)
+                # Neither the row itself nor those after it.
+                products.masked_fill_(torch.ones_like(products, dtype=torch.bool).tril(), -2.0)
+            best, where = products.max(0)
             nearer = best > similarity[right]
             similarity[right] = torch.where(nearer, best, similarity[right])
             place[right] = torch.where(nearer, where + left.start, place[right])

@@ -1,4 +1,7 @@
-"""LoRA adapters as factors: read from PEFT's saved format or from a live PEFT model, without the base model."""
+"""LoRA adapters as factors: read from PEFT's saved format or from a live PEFT model, without the base model.
+
+The book's page on how RepMatch works begins with them.
+"""
 
 from __future__ import annotations
 
@@ -169,20 +172,20 @@ class Adapter:
             If the adapter does not hold this matrix, in every layer and at one rank and width.
         """
         suffixes = MODULES.get(module, (module,))
-        found: dict[str, dict[str, Tensor]] = {}
+        factors: dict[str, dict[str, Tensor]] = {}
         for key, tensor in self.tensors.items():
             match = _FACTOR.fullmatch(key)
             if match and any(f".{match['name']}".endswith(f".{suffix}") for suffix in suffixes):
-                found.setdefault(match["layer"], {})[match["factor"]] = tensor
-        if not found:
+                factors.setdefault(match["layer"], {})[match["factor"]] = tensor
+        if not factors:
             raise ValueError(f"{self.name} adapts no {module!r} matrix; it adapts {', '.join(self.modules) or 'none'}")
-        layers = sorted(found, key=in_order)
-        if incomplete := [layer for layer in layers if found[layer].keys() != {"A", "B"}]:
+        layers = sorted(factors, key=in_order)
+        if incomplete := [layer for layer in layers if factors[layer].keys() != {"A", "B"}]:
             raise ValueError(f"{self.name}: {incomplete[0]} lacks one of its two factors; save the adapter again")
-        shapes = {layer: (tuple(found[layer]["A"].shape), tuple(found[layer]["B"].shape)) for layer in layers}
+        shapes = {layer: (tuple(factors[layer]["A"].shape), tuple(factors[layer]["B"].shape)) for layer in layers}
         if len(set(shapes.values())) > 1:
             raise ValueError(f"{self.name}: {module!r} differs in rank or width between layers: {shapes}")
-        A, B = (torch.stack([found[layer][factor] for layer in layers]) for factor in "AB")
+        A, B = (torch.stack([factors[layer][factor] for layer in layers]) for factor in "AB")
         return layers, A, B
 
 

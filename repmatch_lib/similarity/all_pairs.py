@@ -1,4 +1,7 @@
-"""Every pair of tasks under every pair of training seeds, compared at once."""
+"""Every pair of tasks under every pair of training seeds, compared at once.
+
+Section 5.2; the book's chapter on data sets.
+"""
 
 from __future__ import annotations
 
@@ -74,8 +77,15 @@ class AllPairs:
         for k, a in enumerate(self.tasks):
             for b in self.tasks[k:]:
                 for layer, grid in enumerate(self.grid(a, b).numpy().round(4).tolist(), 1):
-                    found = self.score(a, b, layer)
-                    row = {"a": a, "b": b, "layer": layer, "score": found.value, "low": found.low, "high": found.high}
+                    estimate = self.score(a, b, layer)
+                    row = {
+                        "a": a,
+                        "b": b,
+                        "layer": layer,
+                        "score": estimate.value,
+                        "low": estimate.low,
+                        "high": estimate.high,
+                    }
                     rows.append(row | {"chance": self.chance, "chance_95": self.chance_95, "grid": grid})
         return pd.DataFrame(rows)
 

@@ -107,6 +107,7 @@ def repmatch(
     """
     a, b = as_adapter(a), as_adapter(b)
     require_comparable(a, b, module, same_base)
+    # Section 3.4: bases of both updates in each layer, every leading pair of subspaces, the best pair, the mean.
     _, A1, B1 = a.factors(module)
     _, A2, B2 = b.factors(module)
     U, V = trained_basis(a, A1, B1, side), trained_basis(b, A2, B2, side)

@@ -1,4 +1,7 @@
-"""The layers of two updates, one by one and taken together in several ways."""
+"""The layers of two updates, one by one and taken together in several ways.
+
+The book's chapter on layers introduces them.
+"""
 
 from __future__ import annotations
 

@@ -78,15 +78,18 @@ def thin_basis(A: Tensor, B: Tensor, side: Side = "left") -> Tensor:
     if side == "right":
         return thin_basis(B.mT, A.mT)
     A, B = A.detach().double(), B.detach().double()
+    # Rank 1 has one direction, which B alone gives; A only says whether there is an update at all.
     if A.shape[-2] == 1:
         norm = B.norm(dim=-2, keepdim=True) * A.norm(dim=-1, keepdim=True)
         return torch.where(norm > 0, B / B.norm(dim=-2, keepdim=True), 0.0)
+    # A rotated so that its rows are orthogonal, their lengths moved over to B: B A = M times orthonormal rows.
     D, Q = torch.linalg.eigh(A @ A.mT)
     M = B @ (Q * D.clamp(min=0).sqrt().unsqueeze(-2))
+    # The SVD of M from its Gram matrix; eigh's values rise, singular values fall.
     squares, V = torch.linalg.eigh(M.mT @ M)
     S, V = squares.clamp(min=0).sqrt().flip(-1), V.flip(-1)
-    there = _present(S, torch.float32)  # a Gram matrix' small eigenvalues have no more digits, even in float64
-    return M @ (V * torch.where(there, 1 / S, 0.0).unsqueeze(-2))
+    present = _present(S, torch.float32)  # a Gram matrix' small eigenvalues have no more digits, even in float64
+    return M @ (V * torch.where(present, 1 / S, 0.0).unsqueeze(-2))
 
 
 def grassmann_similarity(U: Tensor, V: Tensor) -> Tensor:
@@ -113,6 +116,7 @@ def grassmann_similarity(U: Tensor, V: Tensor) -> Tensor:
     if U.shape[-2] != V.shape[-2]:
         raise ValueError(f"subspaces of different widths: {U.shape[-2]} and {V.shape[-2]}")
     overlap = (U.mT @ V).square()  # (..., r, r')
+    # Cumulative sums over both axes are the squared norms of all leading blocks at once.
     i = torch.arange(1, overlap.shape[-2] + 1, device=overlap.device)
     j = torch.arange(1, overlap.shape[-1] + 1, device=overlap.device)
     return (overlap.cumsum(-2).cumsum(-1) / torch.minimum(i[:, None], j)).clamp(0, 1)

@@ -1,4 +1,7 @@
-"""What moves an adapter: variance of its subspaces over a factorial design of runs, cut into effects."""
+"""What moves an adapter: variance of its subspaces over a factorial design of runs, cut into effects.
+
+The book's chapter on batches introduces the shares.
+"""
 
 from __future__ import annotations
 

@@ -57,10 +57,10 @@ class Encoded:
         """One padded batch with its targets, ready for ``model(**batch)``."""
         rows = np.asarray(rows)
         offsets = np.arange(self.lengths[rows].max())
-        there = offsets < self.lengths[rows][:, None]  # (rows, longest)
-        places = np.where(there, self.starts[rows][:, None] + offsets, 0)
+        real = offsets < self.lengths[rows][:, None]  # (rows, longest)
+        places = np.where(real, self.starts[rows][:, None] + offsets, 0)
         batch = {
-            name: torch.from_numpy(np.where(there, flat[places], self.padding.get(name, 0)).astype(np.int64))
+            name: torch.from_numpy(np.where(real, flat[places], self.padding.get(name, 0)).astype(np.int64))
             for name, flat in self.tokens.items()
         }
         batch |= {name: target[torch.from_numpy(rows)] for name, target in self.targets.items()}

@@ -1,4 +1,7 @@
-"""Encoders made of another: fewer layers, fine-tuned, never trained, or with an adapter added; each in a folder."""
+"""Encoders made of another: fewer layers, fine-tuned, never trained, or with an adapter added; each in a folder.
+
+The book's chapters on other encoders and on spaces of vectors use them.
+"""
 
 from __future__ import annotations
 

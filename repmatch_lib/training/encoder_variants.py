@@ -1,4 +1,7 @@
-"""Encoders by name: pre-trained ones, and variants that differ from another in one respect."""
+"""Encoders by name: pre-trained ones, and variants that differ from another in one respect.
+
+The book's chapter on other encoders has the steps.
+"""
 
 from __future__ import annotations
 

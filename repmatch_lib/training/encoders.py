@@ -1,4 +1,7 @@
-"""Pre-trained encoders: which there are, and where their weights come from."""
+"""Pre-trained encoders: which there are, and where their weights come from.
+
+The book's chapter on other encoders compares some.
+"""
 
 from __future__ import annotations
 

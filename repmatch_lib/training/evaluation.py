@@ -1,4 +1,7 @@
-"""How well a fine-tuned model does on a development set: accuracy, rank correlation, or F1 of the answers' words."""
+"""How well a fine-tuned model does on a development set: accuracy, rank correlation, or F1 of the answers' words.
+
+Section 5.3; the book's chapter on the best hundred.
+"""
 
 from __future__ import annotations
 
@@ -134,10 +137,10 @@ def _logits(run: Forward, tokenizer: PreTrainedTokenizerBase, data: Corpus, max_
     def collate(rows: np.ndarray) -> dict[str, Tensor]:
         return {name: x for name, x in encoded.collate(rows).items() if name not in encoded.targets}
 
-    found = np.empty((len(encoded), data.task.outputs))
+    outputs = np.empty((len(encoded), data.task.outputs))
     for rows, (logits,) in run(encoded.lengths, collate, ("logits",)):
-        found[rows] = logits.numpy()
-    return found
+        outputs[rows] = logits.numpy()
+    return outputs
 
 
 def _read_answers(run: Forward, tokenizer: PreTrainedTokenizerBase, data: Corpus, max_length: int) -> list[str]:

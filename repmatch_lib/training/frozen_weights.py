@@ -1,4 +1,7 @@
-"""The pre-trained matrices that an adapter adds to."""
+"""The pre-trained matrices that an adapter adds to.
+
+For the book's chapters on full fine-tuning and on the attention matrices.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Full fine-tuning as an adapter: what it does to the attention matrices, cut to the leading directions."""
+"""Full fine-tuning as an adapter: what it does to the attention matrices, cut to the leading directions.
+
+The book's chapter on full fine-tuning introduces it.
+"""
 
 from __future__ import annotations
 

@@ -152,11 +152,11 @@ def target_modules(model: nn.Module, modules: Sequence[str]) -> list[str]:
     targets = []
     for module in modules:
         suffixes = MODULES.get(module, (module,))
-        found = [s for s in suffixes if any(n == s or n.endswith("." + s) for n in names)]
-        if not found:
-            there = sorted({n.split(".", 3)[-1] if n.count(".") > 3 else n for n in linear})
-            raise ValueError(f"the model has no {module!r} matrix ({' or '.join(suffixes)}); it has {', '.join(there)}")
-        targets += found
+        matching = [s for s in suffixes if any(n == s or n.endswith("." + s) for n in names)]
+        if not matching:
+            known = sorted({n.split(".", 3)[-1] if n.count(".") > 3 else n for n in linear})
+            raise ValueError(f"the model has no {module!r} matrix ({' or '.join(suffixes)}); it has {', '.join(known)}")
+        targets += matching
     return targets
 
 

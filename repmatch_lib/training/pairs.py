@@ -1,4 +1,7 @@
-"""Two data sets to one comparison: an adapter on each, with everything shared that must be."""
+"""Two data sets to one comparison: an adapter on each, with everything shared that must be.
+
+The book's ten-minute page begins with it.
+"""
 
 from __future__ import annotations
 
