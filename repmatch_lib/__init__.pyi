@@ -230,7 +230,7 @@ from .experiments.spaces import (
     EncoderSpaces as EncoderSpaces,
     MeasuredSpaces as MeasuredSpaces,
     anchor_estimates as anchor_estimates,
-    drawn as drawn,
+    in_the_plane as in_the_plane,
     representation_pairs as representation_pairs,
 )
 from .experiments.transfer import (

@@ -17,6 +17,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from repmatch_lib.data.corpora import SourceName
     from repmatch_lib.data.tasks import Task
+    from repmatch_lib.settings import Measure
     from repmatch_lib.similarity.comparison import Comparison
     from repmatch_lib.similarity.subspaces import Side
 
@@ -169,7 +170,8 @@ def score(
     side: Annotated[str, typer.Option(help="left or right singular vectors")] = "left",
     module: Annotated[Optional[list[str]], typer.Option(help="query, key, value or output; repeat for several")] = None,
     rank: Annotated[Optional[int], typer.Option(help="Of the instances' updates; the target's if not given")] = None,
-    seed: Annotated[int, typer.Option(help="Of the LoRA start")] = 0,
+    seed: Annotated[Optional[int], typer.Option(help="Of the LoRA start; 0, or by cosine the target's")] = None,
+    measure: Annotated[str, typer.Option(help="repmatch, or cosine, which has a sign")] = "repmatch",
     head_seed: Annotated[Optional[int], typer.Option(help="Of the frozen head; the target's if not given")] = None,
     max_length: Annotated[int, typer.Option(help="Longest sequence in tokens")] = 256,
     precision: Annotated[str, typer.Option(help="auto, float32 or bf16")] = "auto",
@@ -194,7 +196,7 @@ def score(
     scores = rm.score_instances(
         rm.encoder(name), data, adapter, steps, lr, cast("Side", side), tuple(module or ("value",)), out=out,
         shard=_part(shard), device=device, same_base=same_base, rank=rank, seed=seed, head_seed=head_seed,
-        max_length=max_length, precision=precision,
+        measure=cast("Measure", measure), max_length=max_length, precision=precision,
     )  # fmt: skip
     if scores is None:
         console.print(f"Shard {shard} is done; other parts of {out} are missing", soft_wrap=True)

@@ -28,6 +28,7 @@ Length = Annotated[int, Field(ge=8)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_no_bare_name)]
 Precision = Literal["auto", "float32", "bf16"]
 Pooling = Literal["cls", "mean"]  # of an encoder's hidden states; see `vectors`
+Measure = Literal["repmatch", "cosine"]  # of instances; see `Scoring`
 Method = Literal["full", "lora"]  # of fine-tuning; see `fine_tune`
 
 

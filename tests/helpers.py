@@ -201,7 +201,7 @@ def one_at_a_time(encoder: rm.Encoder, data: rm.Corpus, target: rm.Adapter, scor
     base = frozen_model(encoder, data.task.kind, data.task.outputs, scoring.head_seed)
     base.set_attn_implementation("sdpa")
     for row in range(len(data)):
-        model = lora_model(copy.deepcopy(base), scoring.rank, scoring.modules, scoring.seed).eval()
+        model = lora_model(copy.deepcopy(base), scoring.rank, scoring.modules, scoring.seed or 0).eval()
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=scoring.lr)
         for _ in range(scoring.steps):
             optimizer.zero_grad()

@@ -12,7 +12,7 @@ from repmatch_lib.data.tasks import task as find_task
 from repmatch_lib.experiments.requests import Request
 from repmatch_lib.experiments.runs import Run
 from repmatch_lib.instances.scores import GATHERED, Scores
-from repmatch_lib.settings import Count, Positive, Seed, checked
+from repmatch_lib.settings import Count, Measure, Positive, Seed, checked
 from repmatch_lib.store import Store, key, one_thread
 from repmatch_lib.training.encoder_variants import encoder
 
@@ -31,6 +31,8 @@ class Ranking(Request):
         Of each instance's own training; see `Scoring`. The rank is the target's if not given.
     seed : int
         Of the instances' LoRA start, other than the target's: with one start the right sides would be the same.
+    measure : {"repmatch", "cosine"}
+        See `Scoring`; by cosine the start is the target's own, and ``seed`` plays no part.
     """
 
     kind: ClassVar[str] = "ranking"
@@ -41,6 +43,7 @@ class Ranking(Request):
     lr: Positive = 1e-3
     rank: Count | None = None
     seed: Seed = 1000
+    measure: Measure = "repmatch"
 
     @property
     def needs(self) -> tuple[Run]:
@@ -56,9 +59,11 @@ class Ranking(Request):
 
     def settings(self) -> dict[str, Any]:
         """How the instances are trained, as `Scoring` takes it, but for the precision."""
+        signed = self.measure == "cosine"
         return {
-            "steps": self.steps, "lr": self.lr, "rank": self.rank or self.target.rank, "seed": self.seed,
-            "max_length": self.target.max_length, "modules": self.target.modules,
+            "steps": self.steps, "lr": self.lr, "rank": self.rank or self.target.rank, "measure": self.measure,
+            "seed": None if signed else self.seed, "max_length": self.target.max_length,
+            "modules": self.target.modules,
         }  # fmt: skip
 
     def make(self, store: Store | None = None, progress: bool = True) -> Scores:

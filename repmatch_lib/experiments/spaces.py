@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations_with_replacement, product
 from typing import Literal
 
 import numpy as np
@@ -25,10 +24,10 @@ from repmatch_lib.embeddings.anchor_cosines import AnchorCosines
 from repmatch_lib.embeddings.quality import coordinates, linear_cka, mean_cosine
 from repmatch_lib.embeddings.vectors import vectors
 from repmatch_lib.embeddings.words import word_tests
+from repmatch_lib.experiments.pair_scores import pair_scores, under_other_seeds
 from repmatch_lib.experiments.runs import Run
 from repmatch_lib.settings import Pooling
 from repmatch_lib.similarity.adapters import Adapter
-from repmatch_lib.similarity.comparison import repmatch
 from repmatch_lib.statistics import Estimate, jackknife, mean_over
 from repmatch_lib.training.encoder_makers import random_encoder, tuned_encoder
 from repmatch_lib.training.encoders import Encoder
@@ -190,7 +189,7 @@ def in_groups(rows: int, groups: int, kept: Sequence[int]) -> NDArray[np.bool_]:
 
 
 def anchor_estimates(
-    label: str, space: Space, farthest: str, threshold: float = 0.9, groups: int = 10
+    label: str, space: Space, farthest: str | None = None, threshold: float = 0.9, groups: int = 10
 ) -> dict[str, Estimate]:
     """How near an anchor's rows are to those of other sets, by cosine, and whether one set is the farthest.
 
@@ -200,8 +199,8 @@ def anchor_estimates(
         Of the space, for the names.
     space : dict of str to Tensor, shape (rows, width)
         The anchor first.
-    farthest : str
-        One of the others.
+    farthest : str, optional
+        One of the others, to be compared with the rest.
     threshold : float
         From -1 to 1.
     groups : int
@@ -211,19 +210,20 @@ def anchor_estimates(
     -------
     dict of str to Estimate
         ``"<label>: <set> above"``, pairs above the threshold in percent; ``"<label>: <set> mean"``, their mean cosine;
-        and ``"<label>: others - <farthest>, mean"``, the lowest mean of the rest less that of one.
+        and, where one is given, ``"<label>: others - <farthest>, mean"``, the lowest mean of the rest less its own.
     """
     anchor, *others = space
     means = {name: _mean_with_anchor(space, anchor, name, groups) for name in space}
-    rest = [means[name] for name in others if name != farthest]
     cosines = AnchorCosines(anchor, space, threshold, groups)
     estimates = {f"{label}: {name} above": cosines.above(name) for name in space}
     for name, mean in means.items():
         estimates[f"{label}: {name} mean"] = jackknife(range(groups), mean, "group of rows")
-    lead = jackknife(
-        range(groups), lambda kept: min(mean(kept) for mean in rest) - means[farthest](kept), "group of rows"
-    )
-    return estimates | {f"{label}: others - {farthest}, mean": lead}
+    if farthest:
+        own, rest = means[farthest], [means[name] for name in others if name != farthest]
+        estimates[f"{label}: others - {farthest}, mean"] = jackknife(
+            range(groups), lambda kept: min(mean(kept) for mean in rest) - own(kept), "group of rows"
+        )
+    return estimates
 
 
 def _mean_with_anchor(space: Space, anchor: str, name: str, groups: int) -> Measure:
@@ -254,25 +254,19 @@ def representation_pairs(adapters: Mapping[Run, Adapter], spaces: EncoderSpaces,
         the vectors less the published ones; all from 0 to 1.
     """
     published = spaces.first("published")[texts]
-    known = {(run.task, run.seed): adapter for run, adapter in adapters.items()}
-    tasks, seeds = (list(dict.fromkeys(column)) for column in zip(*known, strict=True))
-    rows = []
-    for (a, b), (i, j) in product(combinations_with_replacement(tasks, 2), product(seeds, seeds)):
-        if i == j or (a == b and seeds.index(i) > seeds.index(j)):
-            continue
-        one, other = (spaces.of[f"tuned on {find_task(t).title}", "cls"][s][texts] for t, s in ((a, i), (b, j)))
-        rows.append(
-            {
-                "a": a, "b": b, "seed_a": i, "seed_b": j,
-                "RepMatch": repmatch(known[a, i], known[b, j]).score,
-                "CKA": linear_cka(one, other),
-                "CKA of changes": linear_cka(one - published, other - published),
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+
+    def moved(task: str, seed: int) -> Tensor:
+        return spaces.of[f"tuned on {find_task(task).title}", "cls"][seed][texts]
+
+    table = pair_scores(adapters, under_other_seeds(adapters))[["a", "b", "seed_a", "seed_b", "score"]]
+    pairs = [(moved(row.a, row.seed_a), moved(row.b, row.seed_b)) for row in table.itertuples()]
+    return table.rename(columns={"score": "RepMatch"}).assign(
+        CKA=[linear_cka(one, other) for one, other in pairs],
+        **{"CKA of changes": [linear_cka(one - published, other - published) for one, other in pairs]},
+    )
 
 
-def drawn(space: Space, titles: Mapping[str, str], how: Literal["pca", "tsne"], most: int) -> pd.DataFrame:
+def in_the_plane(space: Space, titles: Mapping[str, str], how: Literal["pca", "tsne"], most: int) -> pd.DataFrame:
     """Rows of several sets in the plane, as `scatter_panels` takes them: ``x``, ``y`` and ``group``, the set's title.
 
     Parameters

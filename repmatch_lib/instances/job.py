@@ -20,6 +20,7 @@ from repmatch_lib.instances.engine import AdamW, InstanceModel
 from repmatch_lib.instances.trainee import Scoring, trainee
 from repmatch_lib.similarity.adapters import MODULES, Adapter, check_base, in_order, place, target_digest
 from repmatch_lib.similarity.comparison import trained_basis
+from repmatch_lib.similarity.signed import update_cosines
 from repmatch_lib.similarity.subspaces import grassmann_similarity, repmatch_score, thin_basis
 from repmatch_lib.store import key
 from repmatch_lib.training.batching import within_memory
@@ -59,6 +60,9 @@ class Job:
         self.engine = InstanceModel(self.trainee.model, data.task.kind, optimizer, self.scoring.precision)
         self.places = {module: self._places(module) for module in scoring.modules}
         self.bases = {module: self._basis(target, module) for module in scoring.modules if target}
+        if target and scoring.measure == "cosine":
+            factors = [target.factors(module)[1:] for module in scoring.modules]
+            self.target_factors = [torch.cat(x).to(self.engine.device) for x in zip(*factors, strict=True)]
         self.encoded = encode_checked(self.trainee.tokenizer, data, scoring.max_length)
 
     @property
@@ -74,11 +78,12 @@ class Job:
 
     @property
     def schema(self) -> pa.Schema:
-        """Columns of the scores: ``row``, ``id``, ``label``, ``loss``, one a layer, ``score``."""
+        """Columns of the scores: ``row``, ``id``, ``label``, ``loss``, one a layer, ``score``; and ``repmatch``."""
         prefixes = {module: f"{module}_" if len(self.places) > 1 else "" for module in self.places}
         layers = [f"{prefixes[module]}layer_{k}" for module, places in self.places.items() for k in range(len(places))]
         kinds = [(name, self.data.table.schema.field(name).type) for name in ("id", "label")]
-        return pa.schema([("row", pa.int64()), *kinds, *((name, pa.float64()) for name in ("loss", *layers, "score"))])
+        numbers = ["loss", *layers, "score", *(["repmatch"] if self.scoring.measure == "cosine" else [])]
+        return pa.schema([("row", pa.int64()), *kinds, *((name, pa.float64()) for name in numbers)])
 
     @property
     def made_of(self) -> dict[str, Any]:
@@ -122,7 +127,7 @@ class Job:
 
         # By the block's first row: a block has one result, whichever process computes it, and after which others.
         if self.scoring.dropout:
-            torch.manual_seed(int(np.random.SeedSequence([self.scoring.seed, int(rows[0])]).generate_state(1)[0]))
+            torch.manual_seed(int(np.random.SeedSequence([self.scoring.seed or 0, int(rows[0])]).generate_state(1)[0]))
         for piece, result in within_memory(rows, self.encoded.lengths, self.tokens, compute):
             yield piece, result
             bar.update(len(piece))
@@ -131,17 +136,26 @@ class Job:
         """One block's table."""
         parts = []
         for piece, (losses, A, B) in self.updates(rows, bar):
-            layers = [self._layer_scores(module, A[module], B[module]) for module in self.scoring.modules]
-            parts.append(np.column_stack([piece, losses, *(x.cpu() for x in layers)]))
+            layers = torch.cat([self._layer_scores(m, A[m], B[m]) for m in self.scoring.modules], 1)
+            score = layers.mean(1)
+            numbers = [layers, score] if self.scoring.measure == "repmatch" else [*self._cosines(A, B), score]
+            parts.append(np.column_stack([piece, losses, *(x.cpu() for x in numbers)]))
         values = np.concatenate(parts)
         rows = values[:, 0].astype(np.int64)
         taken = self.data.table.take(rows)
-        columns = [rows, taken["id"], taken["label"], *values[:, 1:].T, values[:, 2:].mean(1)]
+        columns = [rows, taken["id"], taken["label"], *values[:, 1:].T]
         return pa.table(columns, schema=self.schema)
 
     def _layer_scores(self, module: str, A: Tensor, B: Tensor) -> Tensor:
         basis = thin_basis(A, B, self.scoring.side)  # (n, L, width, r)
         return repmatch_score(grassmann_similarity(basis, self.bases[module]))
+
+    def _cosines(self, A: dict[str, Tensor], B: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Of each layer, shape (n, L), all matrices one after the other, and of the whole update, shape (n,)."""
+        assert self.target
+        stacked_A = torch.cat([A[module] for module in self.scoring.modules], -3)
+        stacked_B = torch.cat([B[module] for module in self.scoring.modules], -3)
+        return update_cosines(stacked_A, stacked_B, *self.target_factors)
 
     def _places(self, module: str) -> list[int]:
         ends = tuple(f".{end}" for end in MODULES.get(module, (module,)))

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from repmatch_lib.data.corpora import Corpus
 from repmatch_lib.instances.job import Factors, Job, Scoring
 from repmatch_lib.instances.scores import Scores, ScoreStore, described
+from repmatch_lib.settings import Measure
 from repmatch_lib.similarity.adapters import Adapter
 from repmatch_lib.similarity.comparison import as_adapter
 from repmatch_lib.similarity.subspaces import Side, thin_basis
@@ -68,6 +69,7 @@ def score_instances(
     lr: float = 1e-3,
     side: Side = "left",
     modules: tuple[str, ...] = ("value",),
+    measure: Measure = "repmatch",
     *,
     out: str | Path | None = None,
     shard: tuple[int, int] = (1, 1),
@@ -88,7 +90,7 @@ def score_instances(
         A PEFT model in its initial state (``B = 0``) is used in place and left as it was.
     data : Corpus
     target : Adapter, folder of a saved PEFT LoRA adapter, or PeftModel
-    steps, lr, side, modules, **settings
+    steps, lr, side, modules, measure, **settings
         See `Scoring`.
     out : folder, optional
         Keep the scores there block by block, and continue what is there.
@@ -116,7 +118,7 @@ def score_instances(
     FloatingPointError
         If an update is not finite.
     """
-    scoring = Scoring(steps=steps, lr=lr, side=side, modules=modules, **settings)
+    scoring = Scoring(steps=steps, lr=lr, side=side, modules=modules, measure=measure, **settings)
     k, n = shard
     if not 1 <= k <= n or (n > 1 and out is None):
         raise ValueError(f"shard {k}/{n}: give k/n with k from 1 to n, and a folder (out) to collect the parts in")

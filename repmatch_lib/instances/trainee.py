@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from repmatch_lib.data.corpora import Corpus
 from repmatch_lib.instances.checks import check_dropout, check_head, find_tokenizer, model_digest
-from repmatch_lib.settings import Count, Length, Names, Positive, Precision, Seed, checked
+from repmatch_lib.settings import Count, Length, Measure, Names, Positive, Precision, Seed, checked
 from repmatch_lib.similarity.adapters import Adapter
 from repmatch_lib.similarity.subspaces import Side
 from repmatch_lib.training.devices import resolve_device, resolve_precision
@@ -40,8 +40,13 @@ class Scoring:
     modules : tuple of str
         Attention matrices to adapt and compare; of a ready PEFT model, those to compare.
     rank, seed : int
-        LoRA's, where an encoder is given; the rank is the target's if not given. On the right side, a seed equal to
-        that of the target's start gives both the same ``A``, and scores near 1.
+        LoRA's, where an encoder is given; if not given, the rank is the target's, and the seed 0, or by cosine that of
+        the target's start. On the right side, a seed equal to that of the target's start gives both the same ``A``,
+        and scores near 1.
+    measure : {"repmatch", "cosine"}
+        ``"cosine"`` has a sign: that of each whole update with the target's, all layers and matrices as one vector,
+        which LESS (Xia et al., 2024) selects by. It needs the target's own LoRA start; the scores hold RepMatch beside
+        it, from the same pass.
     head_seed : int, optional
         Of the frozen head, where an encoder is given: the target's own if not given.
     max_length : int
@@ -58,7 +63,8 @@ class Scoring:
     side: Side = "left"
     modules: Names = ("value",)
     rank: Count | None = None
-    seed: Seed = 0
+    seed: Seed | None = None
+    measure: Measure = "repmatch"
     head_seed: Seed | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     eps: Positive = 1e-8
@@ -150,17 +156,32 @@ def _of_encoder(
     head_seed = trained.get("head_seed", 0) if scoring.head_seed is None else scoring.head_seed
     rank = scoring.rank or trained.get("rank") or (target.config.get("r") if target else None) or 1
     precision = resolve_precision(scoring.precision, device)
-    scoring = dataclasses.replace(scoring, rank=rank, head_seed=head_seed, precision=precision)
+    seed = _start_seed(scoring, rank, target)
+    scoring = dataclasses.replace(scoring, rank=rank, seed=seed, head_seed=head_seed, precision=precision)
     base = frozen_model(encoder, data.task.kind, data.task.outputs, head_seed)
-    model = lora_model(base, rank, scoring.modules, scoring.seed).to(device).train(scoring.dropout)
+    model = lora_model(base, rank, scoring.modules, seed).to(device).train(scoring.dropout)
     return Trainee(
         model, tokenizer or encoder.tokenizer(), scoring, device, encoder.base_model, encoder.name, encoder.sha256,
         encoder.fingerprint,
     )  # fmt: skip
 
 
+def _start_seed(scoring: Scoring, rank: int, target: Adapter | None) -> int:
+    """The seed of the instances' LoRA start; by cosine that of the target's, or the sign would be chance."""
+    if scoring.measure == "repmatch" or target is None or scoring.seed is not None:
+        return scoring.seed or 0
+    seed, of_target = target.provenance.get("training", {}).get("start_seed"), target.config.get("r")
+    if seed is None or rank != of_target:
+        raise ValueError(
+            f"the cosine compares updates from one LoRA start: the target {target.name} has rank {of_target} and start "
+            f"seed {seed}, the instances rank {rank}. Leave out rank, and give seed= where the target does not say it"
+        )
+    return seed
+
+
 def _ready(model: PeftModel, scoring: Scoring, tokenizer: PreTrainedTokenizerBase | None) -> Trainee:
     base: Any = model.get_base_model()
     device, name, digest = str(model.device), base.name_or_path, model_digest(model)
-    scoring = dataclasses.replace(scoring, precision=resolve_precision(scoring.precision, device))
+    precision = resolve_precision(scoring.precision, device)
+    scoring = dataclasses.replace(scoring, seed=scoring.seed or 0, precision=precision)
     return Trainee(model, tokenizer or find_tokenizer(name), scoring, device, name, name, digest, digest)

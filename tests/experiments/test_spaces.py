@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from helpers import drawn_adapter
 from torch.nn.functional import normalize
 
 import repmatch_lib as rm
@@ -156,7 +157,40 @@ def test_nearness_to_an_anchor(space):
 
 
 def test_points_in_the_plane_carry_their_sets_title(space):
-    table = rm.drawn(space, {"snli": "SNLI", "mnli": "MNLI"}, "pca", 7)
+    table = rm.in_the_plane(space, {"snli": "SNLI", "mnli": "MNLI"}, "pca", 7)
     assert table.group.tolist() == ["SNLI"] * 7 + ["MNLI"] * 7
     both = torch.cat([space["snli"][:7], space["mnli"][:7]])
     np.testing.assert_allclose(table[["x", "y"]].to_numpy(), rm.coordinates(both, "pca").numpy())
+
+
+def test_pairs_of_representations(space):
+    adapters = {rm.Run("sst2", seed=seed): drawn_adapter(seed) for seed in (0, 1)} | {
+        rm.Run("snli", seed=seed): drawn_adapter(10 + seed) for seed in (0, 1)
+    }
+    published, sst2, snli = (space[name] for name in ("first", "second", "train"))
+    turned = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(9))).Q
+    spaces = SimpleNamespace(
+        first=lambda state: {"first": published},
+        of={
+            ("tuned on SST-2", "cls"): {0: {"first": sst2}, 1: {"first": 3 * sst2 @ turned}},
+            ("tuned on SNLI", "cls"): {0: {"first": snli}, 1: {"first": published + sst2 - published}},
+        },
+    )
+    table = rm.representation_pairs(adapters, spaces)
+    assert [(row.a, row.b, row.seed_a, row.seed_b) for row in table.itertuples()] == [
+        ("sst2", "sst2", 0, 1), ("sst2", "snli", 0, 1), ("sst2", "snli", 1, 0), ("snli", "snli", 0, 1)
+    ]  # fmt: skip
+    expected = rm.repmatch(drawn_adapter(0), drawn_adapter(1)).score
+    assert table.RepMatch[0] == pytest.approx(expected)
+    assert table.CKA[0] == pytest.approx(1, abs=1e-5)  # one is the other turned and stretched
+    assert table["CKA of changes"][1] == pytest.approx(1, abs=1e-5)  # seed 1 of SNLI moved as seed 0 of SST-2 did
+    assert rm.same_task_lead(table, "CKA") == pytest.approx(table.CKA[[0, 3]].mean() - table.CKA[[1, 2]].mean())
+
+
+def test_word_tests_are_both_tests_of_the_embeddings():
+    encoder = rm.encoder("minilm")
+    embeddings, vocabulary = rm.token_embeddings(encoder)
+    questions = rm.token_rows(rm.intruder_questions(), vocabulary)
+    answers = rm.word_tests(encoder)
+    assert answers["intruders"].tolist() == rm.intruders(embeddings, questions).tolist()
+    assert len(answers["analogies"]) == len(rm.analogy_questions()) and 0 < answers["analogies"].mean() < 1
