@@ -3,15 +3,18 @@
 from .book.chapter import (
     Chapter as Chapter,
 )
+from .book.claims import (
+    claims as claims,
+    published_numbers as published_numbers,
+    rule_changes as rule_changes,
+)
 from .book.execution import (
     execution as execution,
     execution_table as execution_table,
     software_table as software_table,
 )
 from .book.ledger import (
-    claims as claims,
     ledger as ledger,
-    published_numbers as published_numbers,
     recorded as recorded,
 )
 from .book.records import (
@@ -19,11 +22,13 @@ from .book.records import (
 )
 from .book.tables import (
     beside as beside,
+    changes as changes,
     in_short as in_short,
     points_table as points_table,
     recorded_with as recorded_with,
     rules as rules,
     running_times as running_times,
+    state_table as state_table,
     three_columns as three_columns,
 )
 from .data.corpora import (

@@ -1,4 +1,4 @@
-"""Sphinx directive ``{state}``: how many of the paper's claims are reproduced so far, in one line from the ledger."""
+"""Sphinx directive ``{state}``: how many of the paper's findings are reproduced so far, in one line from the ledger."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from repmatch_lib.book.ledger import NOT_RUN, REFUTED, REPRODUCED, UNDECIDED, ledger
+from repmatch_lib.book.ledger import ledger
+from repmatch_lib.book.tables import state
 from repmatch_lib.paths import project_file
 
 
@@ -20,13 +21,12 @@ class State(SphinxDirective):
         sources = [project_file("data/published/claims.yaml"), *project_file("data/recorded").glob("*.json")]
         for source in sources:
             self.env.note_dependency(str(source))
-        lines = ledger()
-        verdicts = lines.verdict[~lines["where"].str.startswith("beside")]  # our own questions are not the paper's
-        line = nodes.paragraph("", f"Of {len(verdicts)} claims of the paper: ", classes=["state"])
-        for verdict in (REPRODUCED, REFUTED, UNDECIDED, NOT_RUN):
-            count = nodes.strong("", str((verdicts == verdict).sum()))
+        counted = state(ledger())["finding"]  # values of another encoder and our own guesses are no findings
+        line = nodes.paragraph("", f"Of {sum(counted.values())} findings of the paper: ", classes=["state"])
+        for place, (verdict, number) in enumerate(counted.items()):
+            count = nodes.strong("", str(number))
+            line += nodes.Text(", " if place else "")
             line += nodes.inline("", "", count, nodes.Text(f" {verdict}"), classes=[verdict.replace(" ", "-")])
-            line += nodes.Text("" if verdict == NOT_RUN else ", ")
         return [line]
 
 

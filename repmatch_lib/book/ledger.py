@@ -1,73 +1,18 @@
-"""The paper's numbers and claims, the rules that decide a verdict, and the ledger of recorded and built numbers."""
+"""The ledger: every claim with the paper's number, the recorded one, this build's, and the verdict."""
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
+from repmatch_lib.book.claims import NEITHER, NOT_LEARNED, UNKNOWN, Claim, claims, holm
 from repmatch_lib.book.records import Record
 from repmatch_lib.paths import project_file
-from repmatch_lib.statistics import Estimate
 
-REPRODUCED, REFUTED, UNDECIDED, NOT_RUN = "reproduced", "not reproduced", "undecided", "not run"
-
-
-# A rule looks at the interval alone: wholly on the claim's side, wholly off it, or across the bound.
-RULES: dict[str, tuple[str, Callable[[Estimate, float], tuple[bool, bool]]]] = {
-    "above": ("lie above {bound}", lambda e, b: (e.low > b, e.high <= b)),
-    "below": ("lie below {bound}", lambda e, b: (e.high < b, e.low >= b)),
-    "value": ("hold {bound}", lambda e, b: (e.low <= b <= e.high, not e.low <= b <= e.high)),
-}
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim of the paper and the rule it is judged by; where it cannot be run, what that needs."""
-
-    id: str
-    where: str
-    claim: str
-    paper: str
-    experiment: str
-    estimate: str
-    rule: dict[str, float]
-    needs: str = ""
-
-    @property
-    def criterion(self) -> str:
-        """The rule in words: what the interval must do."""
-        ((kind, bound),) = self.rule.items()
-        return RULES[kind][0].format(bound=f"{bound:g}")
-
-    def verdict(self, estimate: Estimate | None) -> str:
-        """Judge an estimate; none, or one without an interval, decides nothing."""
-        if estimate is None:
-            return NOT_RUN
-        if math.isnan(estimate.low):
-            return UNDECIDED
-        ((kind, bound),) = self.rule.items()
-        holds, fails = RULES[kind][1](estimate, bound)
-        return REPRODUCED if holds else REFUTED if fails else UNDECIDED
-
-
-def published_numbers() -> dict[str, Any]:
-    """The paper's numbers, as ``data/published/numbers.json`` holds them."""
-    return json.loads(project_file("data/published/numbers.json").read_text())
-
-
-def claims() -> list[Claim]:
-    """The paper's claims, in its own order."""
-    numbers = published_numbers()
-    items = yaml.safe_load(project_file("data/published/claims.yaml").read_text())
-    return [_claim(item, _paper(numbers, item["paper"])) for item in items]
+PAPERS_ENCODER = "bert-base"
 
 
 def records(folder: str | Path) -> dict[str, Record]:
@@ -88,11 +33,14 @@ def keep(build: str | Path, names: list[str]) -> None:
     Raises
     ------
     ValueError
-        If the build lacks one of them.
+        If the build lacks one of them, or one was made by code that is in no commit.
     """
     built = records(build)
     if lacking := sorted(set(names) - built.keys()):
         raise ValueError(f"{build} has no record of {lacking[0]}; it has {', '.join(sorted(built)) or 'none'}")
+    for name in names:
+        if (commit := built[name].provenance["software"]["git_commit"] or "").endswith("+"):
+            raise ValueError(f"{name} was made by code that is in no commit ({commit}): commit it, and build again")
     for name in names:
         built[name].save(project_file("data/recorded") / f"{name}.json")
 
@@ -110,53 +58,46 @@ def ledger(build: str | Path | Record | None = None, recorded: str | Path | None
     Returns
     -------
     DataFrame
-        ``id``, ``where``, ``claim``, ``criterion``, ``paper``, ``recorded`` and ``build`` (Estimate or None),
-        ``verdict``, ``experiment``, ``needs``.
+        ``id``, ``kind``, ``where``, ``claim``, ``criterion``, ``paper``, ``recorded`` and ``build`` (Estimate or None),
+        ``verdict``, ``holm`` (the adjusted p-value of a finding among those of its table of the paper, else NaN),
+        ``experiment``, ``needs``.
     """
     known = records(recorded or project_file("data/recorded"))
     built = {build.experiment: build} if isinstance(build, Record) else records(build) if build else {}
-    rows = []
-    for claim in claims():
-        numbers = {
-            name: found[claim.experiment].estimates.get(claim.estimate) if claim.experiment in found else None
-            for name, found in (("recorded", known), ("build", built))
-        }
-        rows.append(
-            {
-                "id": claim.id, "where": claim.where, "claim": claim.claim, "criterion": claim.criterion,
-                "paper": claim.paper, **numbers, "verdict": claim.verdict(numbers["recorded"]),
-                "experiment": claim.experiment, "needs": claim.needs,
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+    lines = claims()
+    table = pd.DataFrame([_line(claim, known.get(claim.experiment), built.get(claim.experiment)) for claim in lines])
+    p_values = [claim.p_value(estimate) for claim, estimate in zip(lines, table.recorded, strict=True)]
+    families = table["where"].where((table.kind == "finding") & table["where"].str.startswith("table"))
+    table["holm"] = pd.Series(p_values).groupby(families).transform(lambda p: holm(p))
+    return table
 
 
-def _claim(item: dict[str, Any], paper: str) -> Claim:
-    """A claim; a bound given as ``paper`` is the paper's number as it is shown."""
-    rule = {
-        kind: float(paper.removesuffix(" %")) if bound == "paper" else bound for kind, bound in item["rule"].items()
-    }
-    return Claim(**item | {"paper": paper, "rule": rule})
+def _line(claim: Claim, record: Record | None, build: Record | None) -> dict[str, Any]:
+    estimate = record.estimates.get(claim.estimate) if record else None
+    encoder = record.provenance.get("encoder", {}).get("name") if record else None
+    return {
+        "id": claim.id, "kind": claim.kind, "where": claim.where, "claim": claim.claim, "criterion": claim.criterion,
+        "paper": claim.paper, "recorded": estimate,
+        "build": build.estimates.get(claim.estimate) if build else None,
+        "verdict": claim.verdict(estimate, encoder == PAPERS_ENCODER, gate(claim, record) if record else ""),
+        "experiment": claim.experiment, "needs": claim.needs,
+    }  # fmt: skip
 
 
-def _paper(numbers: dict[str, Any], text: str) -> str:
-    """A path into the numbers, or a share of two, ``path % of path``; any other text as it stands."""
-    part, share, whole = text.partition(" % of ")
-    if not share:
-        return _number(numbers, text)
-    return f"{100 * float(_number(numbers, part)) / float(_number(numbers, whole)):.2f} %"
+def gate(claim: Claim, record: Record) -> str:
+    """Why an estimate decides nothing, or nothing: an adapter or both arms that it rests on learned nothing.
 
-
-def _number(numbers: dict[str, Any], text: str) -> str:
-    """The text with each path into the numbers, in braces or alone, followed; any other text as it stands."""
-    if "{" in text:
-        return re.sub(r"\{([^}]+)\}", lambda match: _number(numbers, match[1]), text)
-    value: Any = numbers
-    for part in text.split("/"):
-        if isinstance(value, list) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
-        elif isinstance(value, dict) and part in value:
-            value = value[part]
-        else:
-            return text
-    return str(value)
+    The adapters are those of the tasks that the estimate's name says; of all tasks where it says none. An arm is ahead
+    of the constant answer if its interval over runs is.
+    """
+    if not claim.trained:
+        return ""
+    constant = record.estimates.get(f"{claim.arms[0].partition(' ')[0]} commonest class") if claim.arms else None
+    if constant and not any(record.estimates[arm].low > constant.value for arm in claim.arms):
+        return NEITHER
+    learned = record.provenance.get("learned")
+    if not learned:
+        return UNKNOWN
+    named = {*re.findall(r"[\w-]+", claim.estimate)}
+    of_claim = [entry for entry in learned if entry["task"] in named] or learned
+    return "" if all(entry["lead_low"] > 0 for entry in of_claim) else NOT_LEARNED

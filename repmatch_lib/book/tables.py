@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 from IPython.display import Markdown
 
-from repmatch_lib.book.ledger import NOT_RUN, ledger, recorded, records
+from repmatch_lib.book.claims import DIFFERS, NOT_RUN, REFUTED, REPRODUCED, UNDECIDED, WORDS, rule_changes
+from repmatch_lib.book.ledger import ledger, recorded, records
 from repmatch_lib.book.records import Record
 from repmatch_lib.figures.style import KINDS
 from repmatch_lib.paths import project_file
@@ -26,7 +27,7 @@ def three_columns(ledger: pd.DataFrame, experiment: str | None = None) -> Markdo
             "claim": f"{row.where if experiment else chapter_link(row.experiment, row.where)}: {row.claim}",
             "interval must": row.criterion, "paper": row.paper, "recorded": _shown(row.recorded),
             "this build": _shown(row.build),
-            "verdict": _verdict(row),
+            "verdict": _verdict(row) + ("" if math.isnan(row.holm) else f"; Holm's p = {row.holm:.2g}"),
         }
         for row in chosen.itertuples()
     ]  # fmt: skip
@@ -55,22 +56,43 @@ def in_short(experiment: str) -> Markdown:
 
 def rules() -> Markdown:
     """The verdicts and what decides them, as a table for a page."""
+    findings = [
+        ("a number is above a bound", "above it", "below it", "across it"),
+        ("a number is below a bound", "below it", "above it", "across it"),
+        ("A comes before B", "of A − B above 0", "of A − B below 0", "across 0"),
+        ("a number is x, give or take t", "within t of x", "outside", "across an end of it"),
+        ("A does not differ from B", "of A − B within t of 0", "outside", "across an end of it"),
+    ]
     return as_markdown(
         [
-            {
-                "claim": "a number is above a bound",
-                "reproduced": "interval above it",
-                "not reproduced": "interval below it",
-            },
-            {
-                "claim": "a number is below a bound",
-                "reproduced": "interval below it",
-                "not reproduced": "interval above it",
-            },
-            {"claim": "A comes before B", "reproduced": "A − B above 0", "not reproduced": "A − B below 0"},
-            {"claim": "a number is x", "reproduced": "interval holds x", "not reproduced": "x outside the interval"},
+            {"claim": claim, REPRODUCED: f"interval {yes}", REFUTED: f"interval {no}", UNDECIDED: f"interval {across}"}
+            for claim, yes, no, across in findings
         ]
     )
+
+
+def state(lines: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """How many lines of the ledger have which verdict: by kind, undecided ones together whatever the reason."""
+    words = lines.verdict.where(~lines.verdict.str.startswith(UNDECIDED), UNDECIDED)
+    order = {kind: [*both, *([DIFFERS] if kind == "value" else []), UNDECIDED, NOT_RUN] for kind, both in WORDS.items()}
+    return {
+        kind: {word: int((words[lines.kind == kind] == word).sum()) for word in of_kind}
+        for kind, of_kind in order.items()
+    }
+
+
+def state_table(lines: pd.DataFrame) -> Markdown:
+    """`state` as a table for a page."""
+    counted = state(lines)
+    words = list(dict.fromkeys(word for of_kind in counted.values() for word in of_kind))
+    return as_markdown(
+        [{"lines": f"{kind}s"} | {w: str(of_kind.get(w, "–")) for w in words} for kind, of_kind in counted.items()]
+    )
+
+
+def changes() -> Markdown:
+    """When the rules were changed, what and why, as a table for a page."""
+    return as_markdown([{name: str(change[name]) for name in ("date", "what", "why")} for change in rule_changes()])
 
 
 def recorded_with(folder: str | Path | None = None) -> Markdown:

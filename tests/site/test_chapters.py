@@ -13,7 +13,7 @@ import pytest
 from helpers import ROOT
 
 import repmatch_lib as rm
-from repmatch_lib.book import ledger, notebooks
+from repmatch_lib.book import notebooks
 from repmatch_lib.experiments.catalogue import parse
 from repmatch_lib.experiments.requests import stages
 from repmatch_lib.paths import project_file
@@ -92,7 +92,7 @@ def test_the_chapter_s_design_is_balanced_and_its_samples_take_equal_steps() -> 
 
 
 def test_a_chapter_opens_with_the_verdicts_on_the_paper_s_claims() -> None:
-    claims = ledger.claims()
+    claims = rm.claims()
     for chapter in {claim.experiment for claim in claims}:
         cells = nbformat.read(ROOT / f"notebooks/{chapter}.ipynb", as_version=4).cells
         first = next(cell for cell in cells[1:] if "install" not in cell.metadata.get("tags", []))
@@ -109,7 +109,7 @@ def test_a_chapter_opens_with_the_verdicts_on_the_paper_s_claims() -> None:
 def test_numbers_of_the_paper_in_the_text_are_the_paper_s() -> None:
     texts = [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book").glob("*.md")]
     quoted = [number for text in texts for number in re.findall(r"\[([\d.]+)\]\{\.paper\}", text.read_text())]
-    known = re.findall(r"\d+(?:\.\d+)?", str(ledger.published_numbers()))
+    known = re.findall(r"\d+(?:\.\d+)?", str(rm.published_numbers()))
     assert quoted and set(quoted) <= set(known)
 
 
