@@ -171,8 +171,10 @@ class Chapter:
         return self.kept
 
     def claims(self) -> Markdown:
-        """The chapter's lines of the ledger: the paper's number, the recorded one, this build's, and the verdict."""
-        return tables.three_columns(ledger(build=self.kept), self.experiment)
+        """The chapter's lines of the ledger, with verdicts, and what the adapters behind them learned."""
+        lines = tables.three_columns(ledger(build=self.kept), self.experiment).data
+        learned = tables.learned(self.kept).data
+        return Markdown(f"{lines}\n\n**Did the adapters learn their task?**\n\n{learned}")
 
     def running_times(self) -> Markdown:
         """How long the training behind the chapter took, in both runs."""

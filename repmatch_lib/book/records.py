@@ -86,6 +86,7 @@ class Record:
                 "encoder": _common([m["encoder"] for m in origins]),
                 "corpora": _distinct(m["corpus"] for m in origins),
                 "training": _common([m["training"] for m in origins]),
+                "learned": _learned(origins),
                 "trained_with": _distinct(m["software"] for m in origins),
                 "software": provenance(),
             },
@@ -133,6 +134,16 @@ class Record:
             for name, e in self.estimates.items()
         }
         return content
+
+
+def _learned(origins: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What each adapter knows of its task, where it says; fine-tunings are arms, not targets."""
+    return [
+        {"task": origin["corpus"]["task"], "seed": origin["training"].get("seed"), "loss": origin["loss"]}
+        | origin["learned"]
+        for origin in origins
+        if "learned" in origin and "head_seed" in origin["training"]
+    ]
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from IPython.display import Markdown
 from repmatch_lib.book.claims import DIFFERS, NOT_RUN, REFUTED, REPRODUCED, UNDECIDED, WORDS, rule_changes
 from repmatch_lib.book.ledger import ledger, recorded, records
 from repmatch_lib.book.records import Record
+from repmatch_lib.data.tasks import task as find_task
 from repmatch_lib.figures.style import KINDS
 from repmatch_lib.paths import project_file
 from repmatch_lib.statistics import Estimate
@@ -69,6 +70,33 @@ def rules() -> Markdown:
             for claim, yes, no, across in findings
         ]
     )
+
+
+def learned(build: Record) -> Markdown:
+    """What the adapters behind a chapter learned, a line a task, in the recorded run and in this build."""
+    known = {"recorded": recorded(build.experiment), "this build": build}
+    rows = []
+    for kind, record in known.items():
+        table = pd.DataFrame(record.provenance.get("learned") or [] if record else [])
+        for task, of_task in table.groupby("task", sort=False) if len(table) else ():
+            losses = pd.DataFrame(of_task.loss.tolist())
+            rows.append(
+                {
+                    "task": find_task(str(task)).title, "run": kind, "adapters": str(len(of_task)),
+                    "ahead of the constant answer": str(int((of_task.lead_low > 0).sum())),
+                    "on development rows": f"{of_task.metric.iloc[0]} {_range(of_task.value)}",
+                    "constant answer": _range(of_task.constant),
+                    "loss, first to last pass": f"{_range(losses.first_epoch)} to {_range(losses.last_epoch)}",
+                    "of a constant answer": _range(losses.constant),
+                }
+            )  # fmt: skip
+    return as_markdown(rows) if rows else Markdown("No record says it.")
+
+
+def _range(values: pd.Series) -> str:
+    """Two digits of one value, or of the lowest and the highest."""
+    low, high = f"{values.min():.2f}", f"{values.max():.2f}"
+    return low if low == high else f"{low} – {high}"
 
 
 def state(lines: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 
 from repmatch_lib.data.corpora import Corpus, SourceName, load
@@ -20,6 +21,14 @@ def load_at_most(
     """As `load`, in random order in any case: ``most`` rows, or all there are where they are fewer or none is given."""
     rows = len(load(task, split, source))
     return load(task, split, source, rows=min(most or rows, rows), seed=seed)
+
+
+def rest_of(data: Corpus, source: SourceName = "auto", most: int | None = None) -> Corpus | None:
+    """Rows of a task's training file that a sample of it left out, in random order, ``most`` at most; None if none."""
+    whole = load(data.task, source=source)
+    taken = {*data.table["id"].to_pylist()}
+    free = [row for row, number in enumerate(whole.table["id"].to_pylist()) if number not in taken]
+    return whole.take(np.random.default_rng(0).permutation(free)[:most]) if free else None
 
 
 def is_pair(data: Corpus) -> bool:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from repmatch_lib.similarity.adapters import Adapter
 
 
+DEVELOPMENT = 2000  # rows at most
+
+
 @checked
 class Run(Request):
     """A request for one adapter; see `train_adapter` and `load` for what each setting does.
@@ -85,6 +88,18 @@ class Run(Request):
             return draw(load(task, source=self.source), self.group, self.rows, self.sample_seed)
         return load(task, source=self.source, rows=self.rows, seed=self.sample_seed)
 
+    def development(self) -> Corpus | None:
+        """Up to 2,000 rows to say what the adapter learned: of the development set, or of the only file the rest."""
+        from repmatch_lib.data.samples import load_at_most, rest_of
+
+        task = find_task(self.task)
+        if task.one_file:
+            return rest_of(self.rows_of(), self.source, DEVELOPMENT)
+        try:
+            return load_at_most(task, "validation", self.source, DEVELOPMENT)
+        except FileNotFoundError:  # a folder may hold training rows only
+            return None
+
     def settings(self) -> dict[str, Any]:
         """What `train_adapter` is given; seeds that are as ``seed`` are left out, so that one adapter has one key."""
         from repmatch_lib.training.devices import resolve_device, resolve_precision
@@ -105,12 +120,13 @@ class Run(Request):
 
         def write(folder: Path) -> None:
             work = unfinished(folder)
-            train_adapter(encoder(self.encoder), self.rows_of(), work=work, progress=progress, **settings).save(folder)
+            model, data = encoder(self.encoder), self.rows_of()
+            train_adapter(model, data, dev=dev, work=work, progress=progress, **settings).save(folder)
             for snapshot in work.glob("step-*"):
                 snapshot.rename(folder / snapshot.name)
 
-        settings = self.settings()
-        folder = _kept(self, self, settings, write, store)
+        settings, dev = self.settings(), self.development()
+        folder = _kept(self, self, settings, dev, write, store)
         if self.step is None:
             return Adapter.load(folder)
         steps = {int(place.name.removeprefix("step-")): place for place in folder.glob("step-*")}
@@ -149,10 +165,11 @@ class FullRun(Request):
         from repmatch_lib.training.full import full_adapter
 
         def write(folder: Path) -> None:
-            full_adapter(encoder(run.encoder), run.rows_of(), progress=progress, **settings).save(folder)
+            full_adapter(encoder(run.encoder), run.rows_of(), dev=dev, progress=progress, **settings).save(folder)
 
-        run, settings = self.run, self.run.settings() | {"lr": self.full_lr}
-        return Adapter.load(_kept(self, run, settings, write, store))
+        run, dev = self.run, self.run.development()
+        settings = run.settings() | {"lr": self.full_lr}
+        return Adapter.load(_kept(self, run, settings, dev, write, store))
 
 
 def grid(
@@ -168,7 +185,12 @@ def adapter(run: Run, store: Store | None = None, progress: bool = True) -> Adap
 
 
 def _kept(
-    request: Request, run: Run, settings: dict[str, Any], write: Callable[[Path], None], store: Store | None
+    request: Request,
+    run: Run,
+    settings: dict[str, Any],
+    dev: Corpus | None,
+    write: Callable[[Path], None],
+    store: Store | None,
 ) -> Path:
     """The folder of what a request's way of training makes of a run's encoder and rows."""
     from repmatch_lib.similarity.adapters import MODULES
@@ -176,6 +198,6 @@ def _kept(
     model, data = encoder(run.encoder), run.rows_of()
     return stored(
         "adapters", __name__, write, store, way=request.kind, encoder=model.fingerprint, corpus=data.fingerprint,
-        head=(data.task.kind, data.task.outputs), matrices=[MODULES.get(name, name) for name in run.modules],
-        **settings,
+        dev=dev.fingerprint if dev else None, head=(data.task.kind, data.task.outputs),
+        matrices=[MODULES.get(name, name) for name in run.modules], **settings,
     )  # fmt: skip

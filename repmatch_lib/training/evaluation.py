@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
@@ -24,6 +25,8 @@ from repmatch_lib.training.devices import token_budget
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+Answers = Sequence[Any] | NDArray[Any]
+
 LONGEST_ANSWER = 30  # tokens
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -31,7 +34,6 @@ ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-@torch.no_grad()
 def evaluate(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
@@ -60,21 +62,46 @@ def evaluate(
     float
         Accuracy or F1 from 0 to 1 (the best over the answers that the corpus holds), or Spearman's rank correlation.
     """
+    answers = predictions(model, tokenizer, data, max_length=max_length, tokens=tokens, precision=precision)
+    return evaluated(answers, data)
+
+
+def evaluated(answers: Answers, data: Corpus) -> float:
+    """The task's own measure of `predictions`; see `evaluate`. One score for all rows has no ranks, and gets 0."""
+    if data.task.kind == "regression":
+        return float(spearmanr(answers, data.table["label"].to_numpy()).statistic) if len(set(answers)) > 1 else 0.0
+    return float(row_scores(answers, data).mean())
+
+
+@torch.no_grad()
+def predictions(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    data: Corpus,
+    *,
+    max_length: int = 256,
+    tokens: int | None = None,
+    precision: Precision = "float32",
+) -> Answers:
+    """A model's answer to every row, without dropout: a class number, a score, or words of the context."""
     training = model.training
     model.eval()
     try:
         run = Forward(model, tokens, precision)
         if data.task.kind == "span":
-            answers = _read_answers(run, tokenizer, data, max_length)
-            truths = data.table["answers"].to_pylist()
-            return float(np.mean([max(answer_f1(a, t) for t in ts) for a, ts in zip(answers, truths, strict=True)]))
+            return _read_answers(run, tokenizer, data, max_length)
         logits = _logits(run, tokenizer, data, max_length)
     finally:
         model.train(training)
-    truth = data.table["label"].to_numpy()
-    if data.task.kind == "regression":
-        return float(spearmanr(logits[:, 0], truth).statistic)
-    return float((logits.argmax(1) == truth).mean())
+    return logits[:, 0] if data.task.kind == "regression" else logits.argmax(1)
+
+
+def row_scores(answers: Answers, data: Corpus) -> NDArray[np.float64]:
+    """How right each answer is, from 0 to 1: whether it is the row's class, or the best F1 over the row's answers."""
+    if data.task.kind == "span":
+        truths = data.table["answers"].to_pylist()
+        return np.array([max(answer_f1(a, t) for t in ts) for a, ts in zip(answers, truths, strict=True)])
+    return (np.asarray(answers) == data.table["label"].to_numpy()).astype(float)
 
 
 class Forward:

@@ -14,7 +14,6 @@ from repmatch_lib.data.corpora import Corpus
 from repmatch_lib.settings import Method
 from repmatch_lib.store import write_atomically
 from repmatch_lib.training.encoders import Encoder
-from repmatch_lib.training.evaluation import evaluate
 from repmatch_lib.training.heads import frozen_model, lora_model
 from repmatch_lib.training.loop import Training, train
 
@@ -92,12 +91,10 @@ def fine_tune(
     """
     how = Training(**{"epochs": 10, "batch_size": 10, "max_length": 128} | settings).resolved()
     model = _trainable(frozen_model(encoder, data.task.kind, data.task.outputs, how.seed), method, rank, how.seed)
-    provenance = train(model, encoder, data, how, progress, method=method, rank=rank)
-    value = evaluate(model, encoder.tokenizer(), dev, max_length=how.max_length, precision=how.precision)
-    provenance |= {"evaluated_on": {"rows": len(dev), "source": dev.source, "fingerprint": dev.fingerprint}}
+    provenance = train(model, encoder, data, how, progress, dev=dev, method=method, rank=rank)
     counts = Counter(data.table["label"].to_pylist() if data.task.kind == "classification" else ())
     labels = {name: counts.get(k, 0) for k, name in enumerate(data.task.labels)}
-    return Outcome(data.task.metric, value, data.table["id"].to_pylist(), labels, provenance)
+    return Outcome(data.task.metric, provenance["learned"]["value"], data.table["id"].to_pylist(), labels, provenance)
 
 
 def _trainable(model: PreTrainedModel, method: Method, rank: int | None, seed: int) -> torch.nn.Module:

@@ -24,6 +24,7 @@ def full_adapter(
     rank: int = 4,
     modules: tuple[str, ...] = ("value",),
     head_seed: int = 0,
+    dev: Corpus | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Adapter:
@@ -31,7 +32,7 @@ def full_adapter(
 
     Parameters
     ----------
-    encoder, data, rank, modules, head_seed, progress
+    encoder, data, rank, modules, head_seed, dev, progress
         See `train_adapter`.
     **settings
         See `Training`.
@@ -57,7 +58,7 @@ def full_adapter(
     weights = {name: p for name, p in model.named_parameters() if name.endswith(ends) and LAYER.search(name)}
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     more: dict[str, Any] = {"method": "full", "rank": rank, "modules": list(modules), "head_seed": head_seed}
-    provenance = train(model, encoder, data, how, progress, **more)
+    provenance = train(model, encoder, data, how, progress, dev=dev, **more)
     tensors: dict[str, Tensor] = {}
     kept = []
     for name, weight in weights.items():

@@ -20,6 +20,7 @@ from repmatch_lib.training.checkpoints import Position, load_state, save_state
 from repmatch_lib.training.devices import resolve_device, resolve_precision, token_budget
 from repmatch_lib.training.encoders import Encoder
 from repmatch_lib.training.heads import check_length
+from repmatch_lib.training.knowledge import constant_loss, knowledge
 from repmatch_lib.versions import provenance
 
 SAVED_EVERY = 60.0  # seconds between two savings of a training's state
@@ -86,6 +87,7 @@ def train(
     progress: bool = True,
     state: Path | None = None,
     after_step: Callable[[Position], None] = lambda position: None,
+    dev: Corpus | None = None,
     **also: Any,
 ) -> dict[str, Any]:
     """Train in place whatever of a model can be trained.
@@ -104,6 +106,8 @@ def train(
         File that keeps the training's state; one that was killed goes on from it.
     after_step : callable
         Told the position after every step.
+    dev : Corpus, optional
+        Development rows, to say in the provenance what was learned; see `Knowledge`.
     **also
         Further settings of what is trained, to be kept with these.
 
@@ -126,13 +130,24 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(how.seed)  # dropout
         losses = fit(model, encoded, how, data.title, progress, state, after_step)
-    return origin(encoder, data, how, **also) | {
-        "loss": {"first_epoch": losses[0], "last_epoch": losses[-1]},
-        "measured": {
-            "seconds": round(time.perf_counter() - started, 2),
-            "tokens": int(encoded.lengths.sum()) * how.epochs,
-        },
+    measured = {
+        "seconds": round(time.perf_counter() - started, 2),
+        "tokens": int(encoded.lengths.sum()) * how.epochs,
     }
+    constant = constant_loss(encoded.targets, data.task.kind)
+    loss = {"constant": constant, "first_epoch": losses[0], "last_epoch": losses[-1]}
+    return (
+        origin(encoder, data, how, **also) | _learned(model, encoder, dev, how) | {"loss": loss, "measured": measured}
+    )
+
+
+def _learned(model: torch.nn.Module, encoder: Encoder, dev: Corpus | None, how: Training) -> dict[str, Any]:
+    """What the trained model knows of development rows, and which they were."""
+    if dev is None:
+        return {}
+    known = knowledge(model, encoder.tokenizer(), dev, max_length=how.max_length, precision=how.precision)
+    rows = {"rows": len(dev), "source": dev.source, "fingerprint": dev.fingerprint}
+    return {"learned": dataclasses.asdict(known), "evaluated_on": rows}
 
 
 def origin(encoder: Encoder, data: Corpus, how: Training, **also: Any) -> dict[str, Any]:

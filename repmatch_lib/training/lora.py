@@ -27,6 +27,7 @@ def train_adapter(
     modules: tuple[str, ...] = ("value",),
     head_seed: int = 0,
     start_seed: int | None = None,
+    dev: Corpus | None = None,
     work: str | Path | None = None,
     progress: bool = True,
     **settings: Any,
@@ -47,6 +48,8 @@ def train_adapter(
         Of the frozen head. Adapters trained under different heads cannot be compared: they begin at chance.
     start_seed : int, optional
         Of the LoRA start, instead of ``seed``.
+    dev : Corpus, optional
+        Development rows of the same task, so that ``provenance["learned"]`` says what the adapter knows of it.
     work : path, optional
         Folder for the training's state, saved every minute, and for adapters at log-spaced steps (1, 2, 5, 10, 20 and
         so on), in ``step-1``, ``step-2`` ...: a training that was killed goes on from there, to the same bits as one
@@ -83,7 +86,7 @@ def train_adapter(
             _adapter(model, encoder, of_step).save(Path(work) / f"step-{position.step}")
 
     state = _state_in(Path(work), known, encoder, data) if work else None
-    provenance = train(model, encoder, data, how, progress, state, leave_snapshot, **more)
+    provenance = train(model, encoder, data, how, progress, state, leave_snapshot, dev, **more)
     trained = _adapter(model, encoder, {"name": name} | provenance)
     if not all(tensor.isfinite().all() for tensor in trained.tensors.values()):
         raise FloatingPointError(f"{data.title}: the update is not finite after training; lower lr (now {how.lr})")
