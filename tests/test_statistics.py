@@ -132,3 +132,13 @@ def test_the_interval_of_a_percentage_covers() -> None:
     of, true = 80, 0.1
     kept = [k for k in range(of + 1) if rm.percentage(k, of).low <= 100 * true <= rm.percentage(k, of).high]
     assert binom.pmf(kept, of, true).sum() == pytest.approx(0.95, abs=0.03)
+
+
+def test_wilsons_interval_by_its_formula() -> None:
+    n, share, z = 1000, 0.03, 1.959964
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+    found = rm.percentage(30, 1000)
+    assert (found.value, found.low, found.high) == pytest.approx((3, 100 * (middle - half), 100 * (middle + half)))
+    assert (found.low, found.high) == pytest.approx((2.109, 4.250), abs=5e-4)
+    assert rm.percentage(0, 0).n == 0 and math.isnan(rm.percentage(0, 0).value)

@@ -101,3 +101,30 @@ def test_scores_in_two_classes_are_the_scores_cut(name: str) -> None:
     values = scores.table["label"].to_pylist()
     assert data.table["label"].to_pylist() == [int(value > data.task.cut) for value in values]
     assert any(value == pytest.approx(data.task.cut, abs=0.31) for value in values)  # rows on both sides of the cut
+
+
+def test_the_paper_s_tasks_have_its_labels_and_passes() -> None:
+    entailment = ("entailment", "neutral", "contradiction")
+    own = ("sst2", "sst5", "imdb", "snli", "mnli", "hans")
+    assert {name: rm.task(name).labels for name in own} == {
+        "sst2": ("negative", "positive"),
+        "sst5": ("very negative", "negative", "neutral", "positive", "very positive"),
+        "imdb": ("negative", "positive"),
+        "snli": entailment,
+        "mnli": entailment,
+        "hans": ("entailment", "non-entailment"),
+    }
+    passes = {name: rm.task(name).epochs for name in (*own, "stsb", "squad")}
+    assert passes == dict.fromkeys(passes, 5) | dict.fromkeys(("sst2", "sst5", "imdb"), 10)
+    assert (
+        rm.Run("sst2", epochs=None).settings()["epochs"] == 10 and rm.Run("snli", epochs=None).settings()["epochs"] == 5
+    )
+    assert rm.Run("sst2", epochs=3).settings()["epochs"] == 3
+
+
+def test_labels_of_the_bundled_corpora_stand_for_what_they_say() -> None:
+    for name in ("snli", "mnli"):
+        rows = rm.load(rm.task(name), source="mini").named()
+        words = rows.apply(lambda row: {*row.text_pair.lower().split()} <= {*row.text.lower().split()}, axis=1)
+        follows = rows[words]["class"].value_counts()
+        assert not len(follows) or follows.idxmax() == "entailment"

@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from helpers import drawn_adapter
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -289,3 +291,25 @@ def test_peft_loads_what_was_saved(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded.eval()(input_ids=ids).last_hidden_state, expected)
     bare = base_model("bert").eval()(input_ids=ids).last_hidden_state
     assert not torch.allclose(bare, expected, atol=1e-2)
+
+
+def test_chance_of_a_comparison_is_that_of_all_its_layers_on_its_own_side() -> None:
+    one, other = (wide(seed) for seed in (0, 1))
+    for side, width in (("left", 24), ("right", 10)):
+        compared = rm.repmatch(one, other, side=side)
+        null = rm.chance_scores(width, 3, 3, 2)
+        assert compared.width == width
+        assert compared.chance == pytest.approx(float(null.mean()))
+        assert compared.chance_95 == pytest.approx(float(null.quantile(0.95)))
+
+
+def wide(seed: int) -> rm.Adapter:
+    """An adapter of two layers whose matrices are 24 x 10."""
+    adapter = drawn_adapter(seed)
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"lora_A": (3, 10), "lora_B": (24, 3)}
+    tensors = {
+        name: torch.randn(next(shape for part, shape in shapes.items() if part in name), generator=generator)
+        for name in adapter.tensors
+    }
+    return replace(adapter, tensors=tensors)

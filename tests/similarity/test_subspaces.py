@@ -216,6 +216,8 @@ def test_shuffled_basis(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(np.abs((basis[0].numpy() * expected).sum(0)), 1, atol=1e-9)
     torch.testing.assert_close(basis.mT @ basis, torch.eye(3, dtype=torch.float64).expand(2, 3, 3))
     assert torch.equal(basis, rm.shuffled_basis(A, B, 0, side))
+    if side == "left":
+        assert torch.equal(basis, rm.shuffled_basis(A, B))
     assert not torch.allclose(basis, rm.shuffled_basis(A, B, 1, side))
 
 

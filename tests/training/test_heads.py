@@ -170,3 +170,14 @@ def test_an_unknown_matrix_names_what_there_is(tiny: Tiny) -> None:
 def test_an_impossible_rank_is_named(rank: int, tiny: Tiny) -> None:
     with pytest.raises(ValueError, match=f"rank {rank} does not fit this encoder: give 1 to 32"):
         lora_model(frozen_model(tiny("bert"), "classification", 2), rank)
+
+
+def test_what_a_lora_start_is(tiny: Tiny) -> None:
+    """Kaiming's uniform start of ``A``, within 1 / sqrt(in); ``B`` zero; scale 1; no dropout of its own."""
+    model = lora_model(frozen_model(tiny("bert"), "classification", 2), 3, ("value",), seed=4)
+    config = model.peft_config["default"]
+    assert (config.lora_dropout, config.lora_alpha / config.r, config.init_lora_weights) == (0, 1, True)
+    _, A, B = rm.Adapter.from_model(model).factors("value")
+    bound = A.shape[-1] ** -0.5
+    assert 0.9 * bound < float(A.abs().max()) <= bound and not B.any()
+    assert float(A.std()) == pytest.approx(bound / 3**0.5, rel=0.15)  # a uniform draw's; a normal one's would differ
