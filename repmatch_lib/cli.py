@@ -174,7 +174,7 @@ def score(
     measure: Annotated[str, typer.Option(help="repmatch, or cosine, which has a sign")] = "repmatch",
     head_seed: Annotated[Optional[int], typer.Option(help="Of the frozen head; the target's if not given")] = None,
     max_length: Annotated[int, typer.Option(help="Longest sequence in tokens")] = 256,
-    precision: Annotated[str, typer.Option(help="auto, float32 or bf16")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, bf16 or auto")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     same_base: Annotated[bool, typer.Option(help="Two copies of one base model under different names")] = False,
     threads: Annotated[Optional[int], typer.Option(help="Processor threads")] = None,

@@ -99,12 +99,10 @@ class Coverage(Request):
         """Each row's place in the two orders, from 0: ``facility location`` and ``k-centre``; read or computed."""
         from repmatch_lib.instances.scoring import instance_updates
         from repmatch_lib.selection.coverage import facility_location, k_centre, update_similarity
-        from repmatch_lib.training.devices import resolve_device, resolve_precision
 
         target = self.covered.target
         model, pool = encoder(target.encoder), self.covered.pool()
-        precision = resolve_precision(target.precision, resolve_device("auto"))
-        settings = self.covered.settings() | {"head_seed": target.head_seed, "precision": precision}
+        settings = self.covered.settings() | {"head_seed": target.head_seed}
 
         def write(folder: Path) -> None:
             similarity = update_similarity(instance_updates(model, pool, progress=progress, **settings))

@@ -58,7 +58,7 @@ class Ranking(Request):
         return whole if few else load(task, source=source, rows=self.rows, seed=self.sample_seed)
 
     def settings(self) -> dict[str, Any]:
-        """How the instances are trained, as `Scoring` takes it, but for the precision."""
+        """How the instances are trained, as `Scoring` takes it."""
         signed = self.measure == "cosine"
         return {
             "steps": self.steps, "lr": self.lr, "rank": self.rank or self.target.rank, "measure": self.measure,
@@ -73,7 +73,7 @@ class Ranking(Request):
 
         store = store or Store()
         target, pool, model = self.target.make(store, progress), self.pool(), encoder(self.target.encoder)
-        settings = self.settings() | {"precision": target.provenance["training"]["precision"]}
+        settings = self.settings()
         folder = store.path(
             "scores",
             key(

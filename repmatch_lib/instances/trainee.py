@@ -55,7 +55,8 @@ class Scoring:
         Train with the encoder's dropout. Off at the instance level: it drowns what one step learns. What is dropped
         also depends on ``tokens``, the padded tokens in one pass.
     precision : {"auto", "float32", "bf16"}
-        As for `train_adapter`.
+        As for `train_adapter`, but float32 if not given: in bf16 the sign of a first step's small gradients, and so a
+        row's score, depends on the processor.
     """
 
     steps: Count = 1
@@ -70,7 +71,7 @@ class Scoring:
     eps: Positive = 1e-8
     max_length: Length = 256
     dropout: bool = False
-    precision: Precision = "auto"
+    precision: Precision = "float32"
 
     @field_validator("modules")
     @classmethod
