@@ -165,18 +165,20 @@ class Planted:
         return percentage(int(np.isin(dropped, planted).sum()), len(dropped))
 
     def estimates(
-        self, duplicates: Mapping[int, Duplicates], epsilons: Iterable[float], eps: float
+        self, whole: Duplicates, in_clusters: Mapping[int, Duplicates], epsilons: Iterable[float], eps: float
     ) -> dict[str, Estimate]:
-        """What searches by number of clusters recovered.
+        """What a search of all pairs recovered, and searches by number of clusters.
 
         Parameters
         ----------
-        duplicates : mapping of int to Duplicates
-            By number of clusters, with 1.
+        whole : Duplicates
+            Searched in one cluster.
+        in_clusters : mapping of int to Duplicates
+            By number of clusters.
         epsilons : iterable of float
-            At which the search in one cluster is looked at, each from 0 to 2.
+            At which the search of all pairs is looked at, each from 0 to 2.
         eps : float
-            At which all are.
+            At which those in clusters are.
 
         Returns
         -------
@@ -185,11 +187,11 @@ class Planted:
         """
         estimates: dict[str, Estimate] = {}
         for at in epsilons:
-            estimates |= {f"{kind} found at {at:g}": self.recall(kind, duplicates[1], at) for kind in self.pairs}
-            estimates[f"precision at {at:g}"] = self.precision(duplicates[1], at)
+            estimates |= {f"{kind} found at {at:g}": self.recall(kind, whole, at) for kind in self.pairs}
+            estimates[f"precision at {at:g}"] = self.precision(whole, at)
         for kind in self.pairs:
             estimates |= {
-                f"{kind} found in clusters {n}": self.recall(kind, of_n, eps) for n, of_n in duplicates.items()
+                f"{kind} found in clusters {n}": self.recall(kind, search, eps) for n, search in in_clusters.items()
             }
         return estimates
 
@@ -232,6 +234,13 @@ def repetition(vectors: Tensor, pool: Corpus, chosen: Mapping[int, Iterable[int]
 
 def search_costs(rows: Iterable[int], width: int) -> pd.DataFrame:
     """SemDeDup timed on vectors drawn at random.
+
+    Parameters
+    ----------
+    rows : iterable of int
+        Numbers of vectors, each at least 1.
+    width : int
+        Of a vector, at least 1.
 
     Returns
     -------

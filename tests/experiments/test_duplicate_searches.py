@@ -1,9 +1,11 @@
 """Duplicates that are known beforehand: by hand, and searched again without a group of rows."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
@@ -82,10 +84,41 @@ def test_recall_and_precision_by_hand():
     assert planted.recall("exact", search, 0.001).value == 50 * sum(recovered)
     of_planted = sum(row in {0, 1, 2, 4, 5, 6} for row in dropped)
     assert planted.precision(search, 0.001).value == 100 * of_planted / 4
-    estimates = planted.estimates({1: search, 3: rm.near_duplicates(PAIRS, 3, progress=False)}, [1e-6, 0.001], 0.001)
+    estimates = planted.estimates(search, {}, [1e-6, 0.001], 0.001)
     assert estimates["exact found at 1e-06"].value == 0 and math.isnan(estimates["precision at 1e-06"].value)
-    assert estimates["exact found in clusters 1"] == estimates["exact found at 0.001"]
-    assert {"near found in clusters 3", "precision at 0.001"} <= estimates.keys()
+    assert estimates["exact found at 0.001"].value == 50 * sum(recovered)
+    assert not any("clusters" in name for name in estimates)
+
+
+def test_only_the_clusters_that_were_searched_are_reported():
+    planted = rm.Planted(rm.load(rm.task("sst2"), source="mini", rows=8), {"exact": [(0, 1)], "near": [(2, 3)]})
+    apart = rm.near_duplicates(at_angles([0, 45, 90, 135, 180, 225, 270, 315]), 1, progress=False)  # finds none
+    alike = rm.near_duplicates(PAIRS, 1, progress=False)  # finds all
+    estimates = planted.estimates(apart, {4: alike, 7: apart}, [0.001], 0.001)
+    by_clusters = {name: estimate.value for name, estimate in estimates.items() if "clusters" in name}
+    assert by_clusters == {
+        "exact found in clusters 4": 100,
+        "exact found in clusters 7": 0,
+        "near found in clusters 4": 100,
+        "near found in clusters 7": 0,
+    }
+    assert estimates["exact found at 0.001"].value == 0
+
+
+def test_which_rows_are_planted_by_hand():
+    seven, eight = "a b c d e f g", "a b c d e f g h"
+    data = rm.load(rm.task("sst2"), source="mini", rows=4)
+    data = dataclasses.replace(data, table=pa.table({"text": [eight, "x", seven, eight], "label": [0] * 4}))
+    pairs = rm.load(rm.task("stsb"), source="mini")
+    scored = [("p", "q", 5.0), ("p", "r", 5.0), ("s", "q", 5.0), ("t", "t", 5.0), ("u", "v", 4.7), ("w", "y", 4.8)]
+    scored.append(("z", "zz", 5.0))
+    columns = dict(zip(("text", "text_pair", "label"), zip(*scored, strict=True), strict=True))
+    pairs = dataclasses.replace(pairs, table=pa.table(columns))
+    planted = rm.Planted.into(data, pairs, 2)
+    # Of the rows after the first two only the last has eight words; no text is in two paraphrases; z is the third.
+    cut = "a b c de f g h"
+    assert planted.data.table["text"].to_pylist() == [eight, "x", seven, eight, eight, "x", cut, "p", "q", "w", "y"]
+    assert planted.pairs == {"exact": [(0, 4), (1, 5)], "near": [(3, 6)], "paraphrase": [(7, 8), (9, 10)]}
 
 
 def test_exact_copies_are_found_whatever_the_clusters(planted):
@@ -121,4 +154,6 @@ def test_costs_count_the_cosines_that_clusters_need():
     table = rm.search_costs([60, 120], width=8)
     assert table.rows.tolist() == [60, 120] and (table.clusters == 1).all()
     np.testing.assert_allclose(table["cosines, millions"] * 1e6, [60 * 59 / 2, 120 * 119 / 2])
+    # 60 vectors of 8 twice and 60 x 60 cosines are 960 + 3600 numbers of 4 bytes; of 120, 1920 + 14400.
+    np.testing.assert_allclose(table["vectors twice and a block, GB"] * 1e9, [4 * 4560, 4 * 16320])
     assert (table.seconds > 0).all()
