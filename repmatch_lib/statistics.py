@@ -12,9 +12,13 @@ from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit, logit
 from scipy.stats import binomtest, bootstrap as scipy_bootstrap, t
 
 Unit = TypeVar("Unit", bound=Hashable)
+
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,10 @@ class Estimate:
 
 
 def jackknife(
-    units: Sequence[Unit], statistic: Callable[[list[Unit]], float], unit: str = "seed", level: float = 0.95
+    units: Sequence[Unit],
+    statistic: Callable[[list[Unit]], float],
+    unit: str = "seed",
+    bounds: tuple[float, float] | None = None,
 ) -> Estimate:
     """Estimate a statistic of pairs, and its interval from leaving out one unit at a time.
 
@@ -63,22 +70,38 @@ def jackknife(
         Of a list of units; NaN if they are too few.
     unit : str
         What a unit is called.
-    level : float
+    bounds : (float, float), optional
+        What the statistic cannot pass, such as 0 and 1 of an area, -1 and 1 of a correlation: the interval is then
+        taken on the logit's scale between them (of a correlation that is Fisher's z), so that it cannot either.
 
     Returns
     -------
     Estimate
+        With a 95 % interval.
     """
     units = list(units)
     n = len(units)
     value = float(statistic(units))
     left_out = np.array([statistic(units[:k] + units[k + 1 :]) for k in range(n)]) if n > 1 else np.array([math.nan])
+    low, high = bounds or (-math.inf, math.inf)
+    shares = (np.array([value, *left_out]) - low) / (high - low) if bounds else np.array([math.nan])
+    if (shares > ROUNDING).all() and (shares < 1 - ROUNDING).all():
+        middle, *others = logit(shares)
+        half = _half(np.array(others))
+        ends = low + (high - low) * expit(np.array([middle - half, middle + half]))
+    else:  # without bounds, or at one of them, where there is no logit
+        ends = np.clip([value - _half(left_out), value + _half(left_out)], low, high)
+    return Estimate(value, float(ends[0]), float(ends[1]), n, unit)
+
+
+def _half(left_out: NDArray[np.float64]) -> float:
+    """Half of a 95 % interval from values that each leave out one unit."""
+    n = len(left_out)
     error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
-    half = float(t.ppf((1 + level) / 2, max(n - 1, 1))) * error
-    return Estimate(value, value - half, value + half, n, unit)
+    return float(t.ppf(0.975, max(n - 1, 1))) * error
 
 
-def mean_over(values: Mapping[Unit, float], unit: str = "run") -> Estimate:
+def mean_over(values: Mapping[Unit, float], unit: str = "run", bounds: tuple[float, float] | None = None) -> Estimate:
     """The mean of independent runs with Student's interval.
 
     Parameters
@@ -86,6 +109,8 @@ def mean_over(values: Mapping[Unit, float], unit: str = "run") -> Estimate:
     values : mapping
         One value a run.
     unit : str
+    bounds : (float, float), optional
+        As for `jackknife`.
 
     Raises
     ------
@@ -94,7 +119,7 @@ def mean_over(values: Mapping[Unit, float], unit: str = "run") -> Estimate:
     """
     if not values:
         raise ValueError(f"no {unit} to take a mean over")
-    return jackknife(list(values), lambda kept: float(np.mean([values[one] for one in kept])), unit)
+    return jackknife(list(values), lambda kept: float(np.mean([values[one] for one in kept])), unit, bounds)
 
 
 def paired(a: Mapping[Unit, float], b: Mapping[Unit, float], unit: str = "run") -> Estimate:

@@ -22,15 +22,15 @@ def pair_mean(matrix: np.ndarray, units: list[int]) -> float:
 
 
 @settings(max_examples=40, deadline=None)
-@given(values, st.sampled_from([0.9, 0.95, 0.99]))
-def test_of_a_mean_it_is_the_textbook_interval(sample: list[float], level: float) -> None:
-    found = rm.jackknife(range(len(sample)), lambda kept: float(np.mean([sample[k] for k in kept])), level=level)
+@given(values)
+def test_of_a_mean_it_is_the_textbook_interval(sample: list[float]) -> None:
+    found = rm.jackknife(range(len(sample)), lambda kept: float(np.mean([sample[k] for k in kept])))
     assert found.value == pytest.approx(np.mean(sample)) and found.n == len(sample) and found.unit == "seed"
     error = scipy.stats.sem(sample)
     if error < 1e-9:
         assert found.high - found.low < 1e-6
     else:
-        expected = scipy.stats.t.interval(level, len(sample) - 1, loc=np.mean(sample), scale=error)
+        expected = scipy.stats.t.interval(0.95, len(sample) - 1, loc=np.mean(sample), scale=error)
         assert (found.low, found.high) == pytest.approx(expected, abs=1e-8)
 
 
@@ -142,3 +142,34 @@ def test_wilsons_interval_by_its_formula() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((3, 100 * (middle - half), 100 * (middle + half)))
     assert (found.low, found.high) == pytest.approx((2.109, 4.250), abs=5e-4)
     assert rm.percentage(0, 0).n == 0 and math.isnan(rm.percentage(0, 0).value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=8), st.sampled_from([(0, 1), (-1, 1)]))
+def test_an_interval_stays_where_its_statistic_can_be(shares: list[float], bounds: tuple[int, int]) -> None:
+    low, high = bounds
+    sample = [low + (high - low) * share for share in shares]
+    found = rm.mean_over(dict(enumerate(sample)), bounds=bounds)
+    assert low <= found.low <= found.value + 1e-9 and found.value - 1e-9 <= found.high <= high
+
+
+def test_inside_bounds_it_is_the_interval_of_the_logit() -> None:
+    sample = np.array([0.9, 0.95, 0.99, 0.97])
+    found = rm.mean_over(dict(enumerate(sample)), bounds=(0, 1))
+    left_out = np.array([np.delete(sample, k).mean() for k in range(4)])
+    z = np.log(left_out / (1 - left_out))
+    middle = math.log(sample.mean() / (1 - sample.mean()))
+    half = scipy.stats.t.ppf(0.975, 3) * math.sqrt(3 / 4 * ((z - z.mean()) ** 2).sum())
+    assert (found.low, found.high) == pytest.approx([1 / (1 + math.exp(-(middle + sign * half))) for sign in (-1, 1)])
+    assert rm.mean_over(dict(enumerate(sample))).high > 1 > found.high
+    # Of a correlation the same is Fisher's z, up to a factor.
+    correlated = rm.mean_over(dict(enumerate(2 * sample - 1)), bounds=(-1, 1))
+    fisher = np.arctanh(2 * left_out - 1)
+    half = scipy.stats.t.ppf(0.975, 3) * math.sqrt(3 / 4 * ((fisher - fisher.mean()) ** 2).sum())
+    assert correlated.high == pytest.approx(math.tanh(math.atanh(2 * sample.mean() - 1) + half))
+
+
+def test_a_narrow_interval_far_from_its_bounds_is_as_without() -> None:
+    sample = {k: 0.5 + 0.001 * k for k in range(5)}
+    plain, bounded = rm.mean_over(sample), rm.mean_over(sample, bounds=(0, 1))
+    assert (bounded.low, bounded.high) == pytest.approx((plain.low, plain.high), abs=1e-6)

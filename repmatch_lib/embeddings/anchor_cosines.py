@@ -65,7 +65,7 @@ class AnchorCosines:
 
     def mean_length(self, name: str) -> Estimate:
         """Length of the mean of a set's rows, each at length one: from 0, spread, to 1, all rows alike."""
-        return self._over_rows(lambda kept: float(np.linalg.norm(self._mean(name, kept))))
+        return self._over_rows(lambda kept: float(np.linalg.norm(self._mean(name, kept))), (0, 1))
 
     def cosine_of_means(self, name: str) -> Estimate:
         """Cosine between the mean of a set's rows and that of the anchor's, each row at length one."""
@@ -84,7 +84,9 @@ class AnchorCosines:
         def percentage(kept: list[int]) -> float:
             return 100 * share(name, kept) - (100 * share(less, kept) if less else 0.0)
 
-        return self._over_rows(percentage)
+        return self._over_rows(percentage, None if less else (0, 100))
 
-    def _over_rows(self, statistic: Callable[[list[int]], float]) -> Estimate:
-        return jackknife(range(self.groups), statistic, "group of rows")
+    def _over_rows(
+        self, statistic: Callable[[list[int]], float], bounds: tuple[float, float] | None = None
+    ) -> Estimate:
+        return jackknife(range(self.groups), statistic, "group of rows", bounds)

@@ -155,7 +155,7 @@ class Outcomes:
 
     def mean(self, *key: Hashable) -> Estimate:
         """Accuracy or F1 in percent, mean over seeds."""
-        return mean_over(self.percent[key])
+        return mean_over(self.percent[key], bounds=(0, 100))
 
     def less(self, a: tuple[Hashable, ...], b: tuple[Hashable, ...]) -> Estimate:
         """One selection less another in percentage points, seed by seed."""

@@ -74,7 +74,7 @@ class DuplicateSearch:
         def value(groups: list[int]) -> float:
             return self._value(statistic, groups) - (less._value(statistic, groups) if less else 0)
 
-        return jackknife(self.groups, value, "group of rows")
+        return jackknife(self.groups, value, "group of rows", None if less else (0, 100))
 
 
 def duplicate_estimates(

@@ -66,7 +66,7 @@ def order_estimates(scores: Mapping[str, Scores]) -> dict[str, Estimate]:
     for pairs in ("all pairs", "different tasks"):
         agreement, lead = partial(rank_agreement, pairs=pairs), partial(_lead, pairs=pairs)
         for a, b in combinations(scores, 2):
-            estimates[f"order, {pairs}: {a} | {b}"] = over_seeds(agreement, scores[a], scores[b])
+            estimates[f"order, {pairs}: {a} | {b}"] = over_seeds(agreement, scores[a], scores[b], bounds=(-1, 1))
             estimates[f"order over tasks, {pairs}: {a} | {b}"] = _over_tasks(agreement, scores[a], scores[b])
         for a, b in combinations(others, 2):
             estimates[f"order with {first}, {pairs}: {a} - {b}"] = over_seeds(lead, scores[first], scores[a], scores[b])
@@ -105,7 +105,7 @@ def kind_estimates(table: pd.DataFrame) -> dict[str, Estimate]:
         ``"kind: a"``, and of every two ``"kind: a - b"``; seeds are left out of both at once.
     """
     encoders = list(dict.fromkeys(table.encoder))
-    estimates = {f"kind: {a}": over(table, partial(_auc, encoder=a)) for a in encoders}
+    estimates = {f"kind: {a}": over(table, partial(_auc, encoder=a), bounds=(0, 1)) for a in encoders}
     for a, b in combinations(encoders, 2):
         estimates[f"kind: {a} - {b}"] = over(table, partial(_auc_lead, one=a, other=b))
     return estimates
@@ -131,14 +131,17 @@ def cosine_order_estimates(
         ``"cosine order, <pooling>: a | b"`` and ``"cosine order, <pooling>: RepMatch | cosine, a"``, of different
         tasks; intervals leave out one group of rows at a time.
     """
-    groups = range(next(iter(centres.values())).shape[1])
-    estimates = {}
+    groups, estimates = range(next(iter(centres.values())).shape[1]), {}
+
+    def over_rows(agreement: Callable[[list[int]], float]) -> Estimate:
+        return jackknife(groups, agreement, "group of rows", (-1, 1))
+
     for a, b in combinations(centres, 2):
         agreement = partial(_cosine_agreement, one=centres[a], other=centres[b])
-        estimates[f"cosine order, {pooling}: {a} | {b}"] = jackknife(groups, agreement, "group of rows")
+        estimates[f"cosine order, {pooling}: {a} | {b}"] = over_rows(agreement)
     for a in centres:
         agreement = partial(_agreement_with_scores, scores=pair_means(scores[a], "different tasks"), means=centres[a])
-        estimates[f"cosine order, {pooling}: RepMatch | cosine, {a}"] = jackknife(groups, agreement, "group of rows")
+        estimates[f"cosine order, {pooling}: RepMatch | cosine, {a}"] = over_rows(agreement)
     return estimates
 
 
@@ -185,4 +188,4 @@ def _over_tasks(agreement: Callable[[Scores, Scores], float], one: Scores, other
     def among(kept: list[int]) -> float:
         return agreement(one[:, :, kept][..., kept], other[:, :, kept][..., kept])
 
-    return jackknife(range(one.shape[-1]), among, "task")
+    return jackknife(range(one.shape[-1]), among, "task", (-1, 1))

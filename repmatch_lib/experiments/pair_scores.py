@@ -89,7 +89,9 @@ def under_other_seeds(runs: Iterable[Run], tasks: Iterable[tuple[str, str]] | No
     ]
 
 
-def over(table: pd.DataFrame, statistic: Statistic, unit: str = "seed") -> Estimate:
+def over(
+    table: pd.DataFrame, statistic: Statistic, unit: str = "seed", bounds: tuple[float, float] | None = None
+) -> Estimate:
     """A statistic of pairs with its interval from leaving out one seed, say, at a time; see `jackknife`.
 
     Parameters
@@ -100,13 +102,15 @@ def over(table: pd.DataFrame, statistic: Statistic, unit: str = "seed") -> Estim
         Of a table of pairs; NaN where there are none.
     unit : str
         What varies: ``"seed"``, ``"head"`` or another, with columns ``<unit>_a`` and ``<unit>_b``.
+    bounds : (float, float), optional
+        What the statistic cannot pass.
     """
     first, second = f"{unit}_a", f"{unit}_b"
 
     def among(kept: list[int]) -> float:
         return statistic(table[table[first].isin(kept) & table[second].isin(kept)])
 
-    return jackknife(sorted({*table[first], *table[second]}), among, unit)
+    return jackknife(sorted({*table[first], *table[second]}), among, unit, bounds)
 
 
 def pair_mean(table: pd.DataFrame, a: str, b: str, column: str = "score") -> float:

@@ -74,7 +74,9 @@ def other_seeds(scores: Scores) -> Scores:
     return scores[~np.eye(len(scores), dtype=bool)].mean(0)
 
 
-def over_seeds(statistic: Callable[..., float | Scores], *scores: Scores) -> Estimate:
+def over_seeds(
+    statistic: Callable[..., float | Scores], *scores: Scores, bounds: tuple[float, float] | None = None
+) -> Estimate:
     """A statistic of scores with its interval from leaving out one seed at a time; see `jackknife`.
 
     Parameters
@@ -83,6 +85,8 @@ def over_seeds(statistic: Callable[..., float | Scores], *scores: Scores) -> Est
         Of arrays such as ``scores``, of some of the seeds; gives one number, NaN if the seeds are too few.
     *scores : array, each of shape (S, S, ...)
         Under the same seeds: a seed is left out of rows and columns, and of all arrays at once.
+    bounds : (float, float), optional
+        What the statistic cannot pass.
 
     Raises
     ------
@@ -92,4 +96,8 @@ def over_seeds(statistic: Callable[..., float | Scores], *scores: Scores) -> Est
     (seeds, *others) = {length for array in scores for length in array.shape[:2]}
     if others:
         raise ValueError(f"scores of shapes {[array.shape for array in scores]}: give arrays of one number of seeds")
-    return jackknife(range(seeds), lambda kept: float(statistic(*(array[np.ix_(kept, kept)] for array in scores))))
+
+    def among(kept: list[int]) -> float:
+        return float(statistic(*(array[np.ix_(kept, kept)] for array in scores)))
+
+    return jackknife(range(seeds), among, bounds=bounds)

@@ -41,9 +41,8 @@ def same(one, other):
 @pytest.mark.parametrize("name", ["a", "b", "c"])
 def test_share_above_a_threshold(vectors, name):
     baseline = rm.AnchorCosines("a", vectors, 0.3, GROUPS)
-    same(
-        baseline.above(name), rm.jackknife(range(GROUPS), lambda kept: 100 * (pairs(vectors, name, kept) > 0.3).mean())
-    )
+    by_hand = rm.jackknife(range(GROUPS), lambda kept: percentage(vectors, name, kept), bounds=(0, 100))
+    same(baseline.above(name), by_hand)
     assert baseline.above(name).unit == "group of rows"
 
 

@@ -29,7 +29,7 @@ def test_kept_and_other_label_by_hand():
     assert search.kept(1e-6).value == 100
     assert search.other_label(0.001).value == 25
     # Without the mixed pair none has another label, without another one a third of them do.
-    expected = rm.jackknife(range(4), lambda kept: 100 * (1 in kept) / len(kept), "group of rows")
+    expected = rm.jackknife(range(4), lambda kept: 100 * (1 in kept) / len(kept), "group of rows", (0, 100))
     assert search.other_label(0.001) == expected
     assert math.isnan(search.other_label(1e-6).value)
 
