@@ -7,7 +7,7 @@ from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import yaml
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Request
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build/html"
@@ -41,7 +41,12 @@ class Visit:
         self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("response", lambda answer: self._note(answer.url, answer.status))
-        self.page.on("requestfailed", lambda request: self.failed.append(f"{request.url}: {request.failure}"))
+        self.page.on("requestfailed", self._note_failure)
+
+    def _note_failure(self, request: Request) -> None:
+        """What a click cut short is no failure: the search reads pages for its excerpts until one is opened."""
+        if request.failure != "net::ERR_ABORTED":
+            self.failed.append(f"{request.url}: {request.failure}")
 
     def _note(self, url: str, status: int) -> None:
         if status >= 400:
