@@ -43,8 +43,7 @@ class Parameter:
     def check(self, value: Any) -> Any:
         """The value, if it is of the parameter's type."""
         try:
-            # The names in an annotation are Python's own types: list[int], float, str, int | None.
-            return TypeAdapter(eval(self.annotation, {})).validate_python(value, strict=True)
+            return TypeAdapter(_type(ast.parse(self.annotation, mode="eval").body)).validate_python(value, strict=True)
         except ValidationError as error:
             raise ParameterError(
                 f"{self.name} = {value!r} is not {self.annotation}: {self.help} (default {self.default!r})"
@@ -64,8 +63,31 @@ def parameters(notebook: str | Path) -> dict[str, Parameter]:
         after = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()  # columns count bytes
         comment = after.partition("#")[2].strip()
         name = node.target.id
+        try:
+            _type(node.annotation)
+        except ValueError as error:
+            raise ValueError(f"{notebook}, parameter {name}: {error}") from error
         by_name[name] = Parameter(name, ast.unparse(node.annotation), ast.literal_eval(node.value), comment)
     return by_name
+
+
+TYPES: dict[str, Any] = {t.__name__: t for t in (bool, dict, float, int, list, str, tuple)}
+
+
+def _type(node: ast.expr) -> Any:
+    """The type that an annotation names; only read, since a notebook may come from anywhere."""
+    match node:
+        case ast.Name(id=name) if name in TYPES:
+            return TYPES[name]
+        case ast.Constant(value=None):
+            return None
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _type(left) | _type(right)
+        case ast.Subscript(value=ast.Name() as outer, slice=ast.Tuple(elts=inner)):
+            return _type(outer)[*map(_type, inner)]
+        case ast.Subscript(value=ast.Name() as outer, slice=inner):
+            return _type(outer)[_type(inner)]
+    raise ValueError(f"unknown type {ast.unparse(node)}: give {', '.join(TYPES)}, None, list[int] or int | None, say")
 
 
 def settings(notebook: str | Path, profile: str = "mini", overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:

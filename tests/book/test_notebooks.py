@@ -68,6 +68,31 @@ def test_other_lines_are_refused(line: str, tmp_path: Path) -> None:
         notebooks.parameters(notebook(tmp_path / "bad.ipynb", line))
 
 
+@pytest.mark.parametrize("annotation", ["open('ran', 'w')", "list[open('ran', 'w')]", "Path", "int + int", "[int]"])
+def test_an_annotation_is_read_and_never_run(annotation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"bad\.ipynb, parameter rank: unknown type .*: give bool, dict, float"):
+        notebooks.parameters(notebook(tmp_path / "bad.ipynb", f"rank: {annotation} = 3  # rank"))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "right", "wrong"),
+    [
+        ("int | None", [3, None], ["3", 2.5]),
+        ("list[list[str]]", [[["a"], []]], [["a"], [[1]]]),
+        ("dict[str, int]", [{"a": 1}], [{"a": "b"}]),
+        ("float", [2, 0.5], ["x", None]),
+    ],
+)
+def test_values_are_of_the_annotated_type(annotation: str, right: list, wrong: list) -> None:
+    parameter = notebooks.Parameter("x", annotation, None, "help")
+    assert [parameter.check(value) for value in right] == right
+    for value in wrong:
+        with pytest.raises(notebooks.ParameterError, match="x = .* is not"):
+            parameter.check(value)
+
+
 def test_no_notebook_and_no_parameters_cell(demo: Path, tmp_path: Path) -> None:
     with pytest.raises(notebooks.ParameterError, match=r"no notebook .*none\.ipynb; there are demo"):
         notebooks.parameters(tmp_path / "none.ipynb")
