@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from repmatch_lib.similarity.adapters import Adapter
 
 
-DEVELOPMENT = 2000  # rows at most
-
-
 @checked
 class Run(Request):
     """A request for one adapter; see `train_adapter` and `load` for what each setting does.
@@ -89,14 +86,18 @@ class Run(Request):
         return load(task, source=self.source, rows=self.rows, seed=self.sample_seed)
 
     def development(self) -> Corpus | None:
-        """Up to 2,000 rows to say what the adapter learned: of the development set, or of the only file the rest."""
+        """Rows to say what the adapter learned: of the development set, or what is left of a task's only file.
+
+        As many as it was trained on, between 100 and 2,000, where there are so many.
+        """
         from repmatch_lib.data.samples import load_at_most, rest_of
 
-        task = find_task(self.task)
+        task, trained = find_task(self.task), self.rows_of()
+        most = min(max(len(trained), 100), 2000)
         if task.one_file:
-            return rest_of(self.rows_of(), self.source, DEVELOPMENT)
+            return rest_of(trained, self.source, most)
         try:
-            return load_at_most(task, "validation", self.source, DEVELOPMENT)
+            return load_at_most(task, "validation", self.source, most)
         except FileNotFoundError:  # a folder may hold training rows only
             return None
 

@@ -87,7 +87,7 @@ def test_a_record_says_what_its_adapters_learned() -> None:
     ]  # fmt: skip
     assert {entry["metric"] for entry in record.provenance["learned"]} == {"accuracy", "spearman"}
     entry = record.provenance["learned"][0]
-    assert entry["rows"] == len(rm.load(rm.task("sst2"), "validation", "mini"))
+    assert entry["rows"] == 100 < len(rm.load(rm.task("sst2"), "validation", "mini"))
     table = learned(record).data
     assert "| SST-2 | this build | 2 |" in table and "| STS-B | this build | 2 |" in table
 
