@@ -53,8 +53,10 @@ class Claim:
     rule : dict
         ``above`` or ``below`` a bound, or ``value`` with its tolerance ``within``.
     kind : {"finding", "value", "guess"}
-    trained : bool
-        Whether the estimate rests on adapters, so that it says nothing where they learned nothing.
+    rests_on : {"adapters", "encoder", "data"}
+        An estimate on adapters says nothing where they learned nothing; one on data is the same for every encoder.
+    tasks : tuple of str, optional
+        Of the adapters: those that the estimate's name says if not given, and all if none.
     arms : list of str
         Estimates of the two selections that are compared, where it compares two.
     """
@@ -68,7 +70,8 @@ class Claim:
     rule: dict[str, float]
     kind: str
     needs: str = ""
-    trained: bool = True
+    rests_on: str = "adapters"
+    tasks: tuple[str, ...] | None = None
     arms: tuple[str, ...] = ()
 
     @property
@@ -95,15 +98,15 @@ class Claim:
         """
         if estimate is None:
             return NOT_RUN
-        if gate and self.trained:
+        if gate and self.rests_on == "adapters":
             return gate
         if math.isnan(estimate.low):
             return UNDECIDED
-        compares = self.arms or " less " in self.estimate
-        if compares and self.trained and estimate.low == estimate.high:  # as models do that answer without reading
+        compares = self.rests_on == "adapters" and (self.arms or " less " in self.estimate)
+        if compares and estimate.low == estimate.high:  # as of models that answer without reading
             return NEITHER
         holds, fails = RULES[next(iter(self.rule))][1](estimate, self.bound, self.rule.get("within", 0))
-        if fails and self.kind == "value" and self.trained and not same_encoder:
+        if fails and self.kind == "value" and self.rests_on != "data" and not same_encoder:
             return DIFFERS
         yes, no = WORDS[self.kind]
         return yes if holds else no if fails else UNDECIDED
@@ -157,7 +160,8 @@ def _claim(item: dict[str, Any], paper: str) -> Claim:
     if isinstance(within := rule.get("within"), str):
         rule = rule | {"within": float(within.removesuffix(" %")) / 100 * rule["value"]}
     kind = "guess" if item["where"].startswith("beside") else "value" if rule.get("value") else "finding"
-    return Claim(**{"kind": kind} | item | {"paper": paper, "rule": rule, "arms": tuple(item.get("arms", ()))})
+    lists = {name: tuple(item[name]) for name in ("arms", "tasks") if name in item}
+    return Claim(**{"kind": kind} | item | {"paper": paper, "rule": rule} | lists)
 
 
 def _paper(numbers: dict[str, Any], text: str) -> str:

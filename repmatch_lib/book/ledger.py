@@ -87,10 +87,10 @@ def _line(claim: Claim, record: Record | None, build: Record | None) -> dict[str
 def gate(claim: Claim, record: Record) -> str:
     """Why an estimate decides nothing, or nothing: an adapter or both arms that it rests on learned nothing.
 
-    The adapters are those of the tasks that the estimate's name says; of all tasks where it says none. An arm is ahead
-    of the constant answer if its interval over runs is.
+    The adapters are those of the claim's tasks; of all tasks where neither it nor the estimate's name says any. An arm
+    is ahead of the constant answer if its interval over runs is.
     """
-    if not claim.trained:
+    if claim.rests_on != "adapters":
         return ""
     constant = record.estimates.get(f"{claim.arms[0].partition(' ')[0]} commonest class") if claim.arms else None
     if constant and not any(record.estimates[arm].low > constant.value for arm in claim.arms):
@@ -98,6 +98,6 @@ def gate(claim: Claim, record: Record) -> str:
     learned = record.provenance.get("learned")
     if not learned:
         return UNKNOWN
-    named = {*re.findall(r"[\w-]+", claim.estimate)}
-    of_claim = [entry for entry in learned if entry["task"] in named] or learned
+    tasks = {*re.findall(r"[\w-]+", claim.estimate)} if claim.tasks is None else {*claim.tasks}
+    of_claim = [entry for entry in learned if entry["task"] in tasks] or learned
     return "" if all(entry["lead_low"] > 0 for entry in of_claim) else NOT_LEARNED

@@ -66,7 +66,9 @@ def test_values_of_another_encoder_differ_and_refute_nothing() -> None:
     assert value.verdict(interval(0.3, 0.4), same_encoder=False) == "differs; another encoder"
     assert value.verdict(interval(0.3, 0.4)) == "not reproduced"
     assert value.verdict(interval(0.19, 0.21), same_encoder=False) == "reproduced"
-    assert replace(value, trained=False).verdict(interval(0.3, 0.4), same_encoder=False) == "not reproduced"
+    of_vectors = replace(value, rests_on="encoder")
+    assert of_vectors.verdict(interval(0.3, 0.4), same_encoder=False) == "differs; another encoder"
+    assert replace(value, rests_on="data").verdict(interval(0.3, 0.4), same_encoder=False) == "not reproduced"
     assert claim({"above": 0.5}).verdict(interval(0.3, 0.4), same_encoder=False) == "not reproduced"
 
 
@@ -79,7 +81,7 @@ def test_one_answer_of_all_runs_decides_nothing() -> None:
     of_arms = claim({"below": 0.5}, arms=("a", "b"))
     assert of_arms.verdict(interval(0, 0)) == "undecided: neither learns"
     assert replace(of_arms, arms=(), estimate="a less b").verdict(interval(3, 3)) == "undecided: neither learns"
-    assert replace(of_arms, trained=False).verdict(interval(0, 0)) == "reproduced"
+    assert replace(of_arms, rests_on="data").verdict(interval(0, 0)) == "reproduced"
     assert claim({"above": 50}).verdict(interval(100, 100)) == "reproduced"  # a share of rows, and all of them
 
 
@@ -122,6 +124,17 @@ def test_an_adapter_at_the_constant_answer_turns_its_lines_to_undecided(tmp_path
     assert got["top-sst2"] == "undecided: the target has not learned its task"
     assert got["top-snli"] == "reproduced"
     assert verdicts(tmp_path, record(estimates, None))["top-sst2"].startswith("undecided: the record does not say")
+
+
+def test_a_task_that_the_estimate_s_name_leaves_out_counts(tmp_path: Path) -> None:
+    """Table 5 scores draws of MNLI against HANS, and table 2 every task against SNLI."""
+    floor = LEARNED | {"task": "hans", "lead_low": 0.0}
+    of = {c.id: c for c in rm.claims()}
+    made = record({}, [LEARNED, LEARNED | {"task": "mnli"}, LEARNED | {"task": "snli"}, floor])
+    for line in ("overlap-mnli", "overlap-snli-no", "repmatch-hans", "repmatch-snli-stsb", "transfer-order"):
+        assert ledger.gate(of[line], made) == claims.NOT_LEARNED, line
+    assert not ledger.gate(of["repmatch-sst2"], made) and not ledger.gate(of["sst2-mnli"], made)
+    assert not ledger.gate(of["instance-same"], made) and not ledger.gate(of["cls-hans"], made)
 
 
 def test_two_arms_at_the_floor_decide_nothing(tmp_path: Path) -> None:
