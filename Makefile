@@ -2,7 +2,7 @@
 # make slides   the two decks again, after a change of book/slides.yaml
 # make pdf    the whole book as one PDF, printed by Chromium
 # make test   lint, types, unit and property tests, every notebook, the book with warnings as errors
-# make bench  the instance engine against the loops that it replaces
+# make bench  training and the instance engine against the passes and loops that they stand beside
 # make run NB=seed_robustness P="rank=8 seeds=[3,4]"   one notebook with other parameters
 
 PROFILE ?= mini
@@ -58,9 +58,10 @@ lint: $(VENV)/.installed
 run: $(VENV)/.installed
 	@repmatch run $(NB) $(P) --profile $(PROFILE)
 
-# Time the instance engine; leave the machine alone for the half hour that it takes.
+# Time training and the instance engine; leave the machine alone for the half hour that it takes.
 bench: export OMP_NUM_THREADS = $(CORES)
 bench: $(VENV)/.installed
+	@python benchmarks/training.py
 	@python benchmarks/instances.py $(B)
 
 # Keep a laptop build's records as the recorded results.

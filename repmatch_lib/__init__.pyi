@@ -276,6 +276,7 @@ from .instances.scores import (
 from .instances.scoring import (
     Updates as Updates,
     instance_updates as instance_updates,
+    score_against_each as score_against_each,
     score_instances as score_instances,
 )
 from .instances.trainee import (

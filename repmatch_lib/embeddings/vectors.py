@@ -35,7 +35,7 @@ def vectors(
     pooling: Pooling | Sequence[Pooling] = "cls",
     *,
     max_length: int = 256,
-    precision: Precision = "auto",
+    precision: Precision = "float32",
     tokens: int | None = None,
     device: str = "auto",
     progress: bool = True,

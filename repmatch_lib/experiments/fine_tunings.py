@@ -79,7 +79,6 @@ class FineTuning(Request):
 
     def make(self, store: Store | None = None, progress: bool = True) -> Outcome:
         """The outcome: read from the store, or computed and put there."""
-        from repmatch_lib.training.devices import resolve_device, resolve_precision
         from repmatch_lib.training.fine_tuning import Outcome, fine_tune
 
         data, dev = self.selection.make(store, progress), self.development()
@@ -87,7 +86,6 @@ class FineTuning(Request):
         names = ("method", "seed", "lr", "epochs", "batch_size", "max_length")
         settings: dict[str, Any] = {name: getattr(self, name) for name in names}
         settings["rank"] = self.rank if self.method == "lora" else None
-        settings["precision"] = resolve_precision("auto", resolve_device("auto"))
 
         def write(folder: Path) -> None:
             fine_tune(model, data, dev, progress=progress, **settings).save(folder)

@@ -59,21 +59,20 @@ class Deduplicated(Request):
         """The pool's duplicates, one result for all shares: read from the store, or found cluster by cluster."""
         from repmatch_lib.embeddings.vectors import vectors
         from repmatch_lib.selection.duplicates import Duplicates, near_duplicates
-        from repmatch_lib.training.devices import resolve_device, resolve_precision
 
         pool, model = self.ranking.pool(), encoder(self.target.encoder)
-        length, precision = self.target.max_length, resolve_precision("auto", resolve_device("auto"))
+        length = self.target.max_length
         folder = (store or Store()).path(
             "duplicates",
             key(
                 code=self.code, encoder=model.fingerprint, pool=pool.fingerprint, pooling=self.pooling,
-                clusters=self.clusters, seed=self.seed, max_length=length, precision=precision,
+                clusters=self.clusters, seed=self.seed, max_length=length,
             ),
         )  # fmt: skip
         if (folder / GATHERED).is_file():
             return Duplicates.load(folder)
         with one_thread():
-            rows = vectors(model, pool, self.pooling, max_length=length, precision=precision, progress=progress)
+            rows = vectors(model, pool, self.pooling, max_length=length, progress=progress)
             return near_duplicates(rows, self.clusters, seed=self.seed, out=folder, progress=progress)
 
     def rows(self, store: Store | None = None, progress: bool = True) -> np.ndarray:

@@ -53,7 +53,7 @@ class Run(Request):
     batch_size: Count = 40
     max_length: Length = 256
     dropout: bool = True
-    precision: Precision = "auto"
+    precision: Precision = "float32"
     step: Count | None = None
 
     @field_validator("task")

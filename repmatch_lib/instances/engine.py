@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from repmatch_lib.instances.last_block import Read, has_known_names, last_block, lean, places, rows_read
 from repmatch_lib.instances.matrices import Hook, adding, by_token, initial_matrices, recording, without_lora
+from repmatch_lib.training.last_block import Read, lean
+from repmatch_lib.training.shortcuts import at_rest, close, last_block, places_of, shortcuts
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -68,27 +70,18 @@ class InstanceModel:
     @contextmanager
     def ready(self, probe: dict[str, Tensor]) -> Iterator[InstanceModel]:
         """Within this context the model is set up for speed; a few rows check that nothing but speed changes."""
-        base, own = self.base, self.base.config._attn_implementation
         with ExitStack() as stack:
-            stack.enter_context(without_lora(base))
-            stack.callback(base.set_attn_implementation, own)
-            with _at_rest(base), torch.enable_grad():
-                # The slow way first: it is what every shortcut below has to agree with.
-                expected, self.read = self._plain(probe)
-                self._refuse_coupled(probe, expected)
-                base.set_attn_implementation("repmatch")
-                # Shortcuts are given up one by one: the last block's rows, then the plain attention.
-                if not self._agrees(probe, expected):
-                    self.read = "all"
-                    if not self._agrees(probe, expected):
-                        base.set_attn_implementation(own)
+            stack.enter_context(without_lora(self.base))
+            self._refuse_coupled(probe)
+            gradients = partial(self._gradients, probe)
+            self.read = stack.enter_context(shortcuts(self.base, self.block, probe, gradients))
             yield self
 
     def losses(self, batch: dict[str, Tensor]) -> Tensor:
         """Each instance's loss, shape (n,); padding takes no part."""
         inputs = {name: tensor for name, tensor in batch.items() if name not in TARGETS}
         mask, tokens = inputs["attention_mask"], inputs["input_ids"].shape[1]
-        rows = None if self.read == "all" else self._places(inputs)[self.read]
+        rows = places_of(self.base, inputs, self.read)
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
         with autocast, lean(self.block, rows, tokens):
             out = self.model(**inputs)
@@ -173,49 +166,25 @@ class InstanceModel:
         """AdamW's first step from ``B = 0``: both moments' corrections cancel, and there is nothing to decay."""
         return -self.optimizer.lr * gradient / (gradient.abs() + self.optimizer.eps)
 
-    def _plain(self, probe: dict[str, Tensor]) -> tuple[list[Tensor], Read]:
-        """Gradients of the model as it is, and which rows of the last block's output its head reads."""
-        outputs = []
-        keep = self.block.register_forward_hook(lambda module, inputs, out: outputs.append(out))
-        precision, self.precision, self.read = self.precision, "float32", "all"
+    def _gradients(self, probe: dict[str, Tensor], read: Read) -> list[Tensor]:
+        """A probe's gradients in float32, the last block computed for those rows only."""
+        precision, self.precision, self.read = self.precision, "float32", read
         try:
-            _, gradients = self.first_gradients(probe)
-            outputs.clear()
-            with self._hooked([recording({}, k) for k in range(len(self.matrices))]):
-                losses = self.losses(probe)
-            out = outputs[0][0] if isinstance(outputs[0], tuple) else outputs[0]
-            (flow,) = torch.autograd.grad(losses.sum(), [out])
+            return self.first_gradients(probe)[1]
         finally:
-            keep.remove()
             self.precision = precision
-        read = rows_read(flow, self._places(probe)) if has_known_names(self.block) else "all"
-        return gradients, read
 
-    def _refuse_coupled(self, probe: dict[str, Tensor], together: list[Tensor]) -> None:
+    def _refuse_coupled(self, probe: dict[str, Tensor]) -> None:
         """The derivation supposes that a row's neighbours and its padding do not matter to it."""
         length = int(probe["attention_mask"][0].sum())
         alone = {name: x[:1, :length] if x.ndim > 1 else x[:1] for name, x in probe.items()}
-        precision, self.precision, read, self.read = self.precision, "float32", self.read, "all"
-        _, of_first = self.first_gradients(alone)
-        self.precision, self.read = precision, read
-        if not _close(of_first, [gradient[:1] for gradient in together]):
+        with at_rest(self.base), torch.enable_grad():
+            together, of_first = self._gradients(probe, "all"), self._gradients(alone, "all")
+        if not close(of_first, [gradient[:1] for gradient in together]):
             raise ValueError(
                 "an instance's gradient depends on its neighbours or its padding in this model, so instances cannot "
                 "share a pass: give an encoder that handles each text by itself"
             )
-
-    def _places(self, inputs: dict[str, Tensor]) -> dict[Read, Tensor]:
-        return places(inputs["input_ids"], self.base.config.pad_token_id)
-
-    def _agrees(self, probe: dict[str, Tensor], expected: list[Tensor]) -> bool:
-        precision, self.precision = self.precision, "float32"
-        try:
-            _, gradients = self.first_gradients(probe)
-        except (RuntimeError, TypeError):  # a block of another shape than the shortcut supposes
-            return False
-        finally:
-            self.precision = precision
-        return _close(gradients, expected)
 
     @contextmanager
     def _hooked(self, hooks: list[Hook]) -> Iterator[None]:
@@ -223,20 +192,3 @@ class InstanceModel:
             for matrix, hook in zip(self.matrices, hooks, strict=True):
                 stack.callback(matrix.linear.register_forward_hook(hook).remove)
             yield
-
-
-def _close(gradients: list[Tensor], expected: list[Tensor]) -> bool:
-    rounding = 1e-6 * max(b.norm() for b in expected)  # where a gradient is zero, two passes may round it differently
-    return all((a - b).norm() <= 1e-3 * b.norm() + rounding for a, b in zip(gradients, expected, strict=True))
-
-
-@contextmanager
-def _at_rest(model: nn.Module) -> Iterator[None]:
-    """Dropout off for as long as passes are compared."""
-    training = [module for module in model.modules() if module.training]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module in training:
-            module.training = True

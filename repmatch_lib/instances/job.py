@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,12 @@ from tqdm.auto import tqdm
 
 from repmatch_lib.data.corpora import Corpus
 from repmatch_lib.instances.checks import encode_checked, token_digest
+from repmatch_lib.instances.compared import Compared
 from repmatch_lib.instances.engine import AdamW, InstanceModel
+from repmatch_lib.instances.scores import of_target
 from repmatch_lib.instances.trainee import Scoring, trainee
-from repmatch_lib.similarity.adapters import MODULES, Adapter, check_base, in_order, place, target_digest
-from repmatch_lib.similarity.comparison import trained_basis
-from repmatch_lib.similarity.signed import update_cosines
-from repmatch_lib.similarity.subspaces import grassmann_similarity, repmatch_score, thin_basis
+from repmatch_lib.similarity.adapters import MODULES, Adapter, check_base, in_order, target_digest
+from repmatch_lib.similarity.subspaces import thin_basis
 from repmatch_lib.store import key
 from repmatch_lib.training.batching import within_memory
 from repmatch_lib.training.devices import token_budget
@@ -36,7 +36,7 @@ Factors = tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]  # losses, and A a
 
 
 class Job:
-    """A model, rows and settings that fit together, and the target's subspaces where there is one."""
+    """A model, rows and settings that fit together, and the subspaces of the targets."""
 
     def __init__(
         self,
@@ -46,23 +46,20 @@ class Job:
         device: str = "auto",
         tokens: int | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
-        target: Adapter | None = None,
+        targets: Sequence[Adapter] = (),
         same_base: bool = False,
     ) -> None:
-        self.trainee = trainee(model, data, scoring, device, tokenizer, target)
-        if target and not same_base:
-            # A ready model's weights have no hash that an adapter could name.
-            known = self.trainee.weights if isinstance(model, Encoder) else None
+        self.trainee = trainee(model, data, scoring, device, tokenizer, targets)
+        # A ready model's weights have no hash that an adapter could name.
+        known = self.trainee.weights if isinstance(model, Encoder) else None
+        for target in () if same_base else targets:
             check_base(target, self.trainee.base_model, known)
-        self.data, self.scoring, self.target = data, self.trainee.scoring, target
+        self.data, self.scoring = data, self.trainee.scoring
         self.tokens = tokens or token_budget("scoring", self.trainee.device)
         optimizer = AdamW(scoring.lr, scoring.weight_decay, scoring.eps)
         self.engine = InstanceModel(self.trainee.model, data.task.kind, optimizer, self.scoring.precision)
         self.places = {module: self._places(module) for module in scoring.modules}
-        self.bases = {module: self._basis(target, module) for module in scoring.modules if target}
-        if target and scoring.measure == "cosine":
-            factors = [target.factors(module)[1:] for module in scoring.modules]
-            self.target_factors = [torch.cat(x).to(self.engine.device) for x in zip(*factors, strict=True)]
+        self.targets = [Compared.of(target, self.scoring, self.engine.matrices, self.places) for target in targets]
         self.encoded = encode_checked(self.trainee.tokenizer, data, scoring.max_length)
 
     @property
@@ -77,22 +74,28 @@ class Job:
         }
 
     @property
-    def schema(self) -> pa.Schema:
-        """Columns of the scores: ``row``, ``id``, ``label``, ``loss``, one a layer, ``score``; and ``repmatch``."""
+    def columns(self) -> list[str]:
+        """Of what each target gives: one a layer, ``score``; and by cosine ``repmatch``."""
         prefixes = {module: f"{module}_" if len(self.places) > 1 else "" for module in self.places}
         layers = [f"{prefixes[module]}layer_{k}" for module, places in self.places.items() for k in range(len(places))]
+        return [*layers, "score", *(["repmatch"] if self.scoring.measure == "cosine" else [])]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of a block: ``row``, ``id``, ``label``, ``loss``, and those of each target."""
         kinds = [(name, self.data.table.schema.field(name).type) for name in ("id", "label")]
-        numbers = ["loss", *layers, "score", *(["repmatch"] if self.scoring.measure == "cosine" else [])]
-        return pa.schema([("row", pa.int64()), *kinds, *((name, pa.float64()) for name in numbers)])
+        several = len(self.targets) > 1
+        numbers = [of_target(k, name) if several else name for k in range(len(self.targets)) for name in self.columns]
+        return pa.schema([("row", pa.int64()), *kinds, *((name, pa.float64()) for name in ("loss", *numbers))])
 
     @property
     def made_of(self) -> dict[str, Any]:
-        """Everything that the scores depend on, as JSON reads it again."""
+        """Everything that the scores depend on, as JSON reads it again; ``target`` is a list of several."""
+        digests = [target_digest(target.adapter, self.scoring.modules) for target in self.targets]
         parts = {
             "model": self.trainee.base_model, "weights": self.trainee.fingerprint, "data": self.data.fingerprint,
             "task": self.data.task.name, "ids": key(ids=self.data.table["id"].to_pylist()),
-            "code": code_version(__name__),
-            "target": target_digest(self.target, self.scoring.modules) if self.target else None,
+            "code": code_version(__name__), "target": digests[0] if len(digests) == 1 else digests,
             "tokens": token_digest(self.encoded), "outputs": self.data.task.outputs,
             "scale": [matrix.scale for matrix in self.engine.matrices], **asdict(self.scoring),
         }  # fmt: skip
@@ -103,9 +106,7 @@ class Job:
     @contextmanager
     def ready(self) -> Iterator[None]:
         """The model set up, its shortcuts tried on rows of different lengths."""
-        # The shortest, the middle and the longest row: padding, and texts of one token, are where shortcuts go wrong.
-        order = np.argsort(self.encoded.lengths, kind="stable")
-        probe = self.encoded.collate(order[np.linspace(0, len(order) - 1, 3).astype(int)], self.engine.device)
+        probe = self.encoded.collate(self.encoded.probe(), self.engine.device)
         with self.engine.ready(probe):
             yield
 
@@ -133,29 +134,17 @@ class Job:
             bar.update(len(piece))
 
     def score(self, rows: np.ndarray, bar: tqdm) -> pa.Table:
-        """One block's table."""
+        """One block's table: its updates and their bases once, compared with each target."""
         parts = []
         for piece, (losses, A, B) in self.updates(rows, bar):
-            layers = torch.cat([self._layer_scores(m, A[m], B[m]) for m in self.scoring.modules], 1)
-            score = layers.mean(1)
-            numbers = [layers, score] if self.scoring.measure == "repmatch" else [*self._cosines(A, B), score]
-            parts.append(np.column_stack([piece, losses, *(x.cpu() for x in numbers)]))
+            bases = {module: thin_basis(A[module], B[module], self.scoring.side) for module in self.places}
+            numbers = [target.scores(A, B, bases) for target in self.targets]
+            parts.append(np.column_stack([piece, losses, *numbers]))
         values = np.concatenate(parts)
         rows = values[:, 0].astype(np.int64)
         taken = self.data.table.take(rows)
         columns = [rows, taken["id"], taken["label"], *values[:, 1:].T]
         return pa.table(columns, schema=self.schema)
-
-    def _layer_scores(self, module: str, A: Tensor, B: Tensor) -> Tensor:
-        basis = thin_basis(A, B, self.scoring.side)  # (n, L, width, r)
-        return repmatch_score(grassmann_similarity(basis, self.bases[module]))
-
-    def _cosines(self, A: dict[str, Tensor], B: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Of each layer, shape (n, L), all matrices one after the other, and of the whole update, shape (n,)."""
-        assert self.target
-        stacked_A = torch.cat([A[module] for module in self.scoring.modules], -3)
-        stacked_B = torch.cat([B[module] for module in self.scoring.modules], -3)
-        return update_cosines(stacked_A, stacked_B, *self.target_factors)
 
     def _places(self, module: str) -> list[int]:
         ends = tuple(f".{end}" for end in MODULES.get(module, (module,)))
@@ -165,21 +154,3 @@ class Job:
             known = sorted({matrix.name.rpartition(".")[2] for matrix in self.engine.matrices})
             raise ValueError(f"the model has no LoRA on {module!r}; it has it on {', '.join(known)}")
         return places
-
-    def _basis(self, target: Adapter, module: str) -> Tensor:
-        layers, A, B = target.factors(module)
-        places = self.places[module]
-        mine = [place(self.engine.matrices[p].name) for p in places]
-        if mine != [place(layer) for layer in layers]:
-            raise ValueError(
-                f"the target {target.name} adapts {module!r} in {len(layers)} layers, the model in {len(mine)}, or in "
-                "others: adapt the same layers"
-            )
-        basis = trained_basis(target, A, B, self.scoring.side).to(self.engine.device)
-        linear = self.engine.matrices[places[0]].linear
-        width = linear.out_features if self.scoring.side == "left" else linear.in_features
-        if basis.shape[-2] != width:
-            raise ValueError(
-                f"the target {target.name} is {basis.shape[-2]} wide, the model's {module!r} {width}: another encoder"
-            )
-        return basis

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from repmatch_lib.store import whole, write_atomically
 
+SEVERAL = "target_"  # before the columns of each target, where there are several
 META, GATHERED = "scores.json", "scores.parquet"
 
 
@@ -52,6 +53,21 @@ class Scores:
     def layers(self) -> list[str]:
         """The columns that ``score`` is the mean of."""
         return [name for name in self.table.column_names if name not in ("id", "label", "loss", "score")]
+
+    def of_each_target(self) -> list[Scores]:
+        """Scores against several targets as those against each."""
+        digests = self.made_of["target"]
+        if isinstance(digests, str):
+            return [self]
+        shared = [name for name in self.table.column_names if not name.startswith(SEVERAL)]
+        parts = []
+        for k, digest in enumerate(digests):
+            own = [name for name in self.table.column_names if name.startswith(of_target(k, ""))]
+            table = self.table.select([*shared, *own])
+            table = table.rename_columns([*shared, *(name.removeprefix(of_target(k, "")) for name in own)])
+            columns = [*self.made_of["columns"][:1], *described(table.schema)]
+            parts.append(Scores(table, self.made_of | {"target": digest, "columns": columns}))
+        return parts
 
     def save(self, path: str | Path) -> Path:
         """Write one Parquet file, whole or not at all, that says what it was made of."""
@@ -187,6 +203,11 @@ class ScoreStore:
 
     def _lock(self, block: int) -> Path:
         return self.folder / f".block-{block:05d}.lock"
+
+
+def of_target(k: int, column: str) -> str:
+    """The name of a column of the k-th of several targets."""
+    return f"{SEVERAL}{k}_{column}"
 
 
 def described(columns: pa.Schema) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,6 @@ class Updates:
         return thin_basis(self.A[module], self.B[module], side)
 
 
-@torch.random.fork_rng()
 def score_instances(
     model: Encoder | PeftModel,
     data: Corpus,
@@ -118,11 +118,54 @@ def score_instances(
     FloatingPointError
         If an update is not finite.
     """
-    scoring = Scoring(steps=steps, lr=lr, side=side, modules=modules, measure=measure, **settings)
+    scores = score_against_each(
+        model, data, [target], steps=steps, lr=lr, side=side, modules=modules, measure=measure, out=out, shard=shard,
+        device=device, tokens=tokens, tokenizer=tokenizer, same_base=same_base, progress=progress, **settings,
+    )  # fmt: skip
+    return scores[0] if scores else None
+
+
+@torch.random.fork_rng()
+def score_against_each(
+    model: Encoder | PeftModel,
+    data: Corpus,
+    targets: Sequence[Adapter | str | Path | PeftModel],
+    *,
+    out: str | Path | None = None,
+    shard: tuple[int, int] = (1, 1),
+    device: str = "auto",
+    tokens: int | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    same_base: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> list[Scores] | None:
+    """Compare every instance's update with several adapters' in one pass, which is most of the cost.
+
+    Parameters
+    ----------
+    targets : sequence
+        Of one head, and by cosine of one start.
+    model, data, out, shard, device, tokens, tokenizer, same_base, progress, **settings
+        As for `score_instances`.
+
+    Returns
+    -------
+    list of Scores
+        Of each target, to the bit what `score_instances` gives for it alone.
+
+    Raises
+    ------
+    ValueError
+        As `score_instances`, or if the targets ask for different heads, ranks or starts.
+    """
+    if not targets:
+        raise ValueError("targets = []: give at least one adapter")
     k, n = shard
     if not 1 <= k <= n or (n > 1 and out is None):
         raise ValueError(f"shard {k}/{n}: give k/n with k from 1 to n, and a folder (out) to collect the parts in")
-    job = Job(model, data, scoring, device, tokens, tokenizer, as_adapter(target), same_base)
+    adapters = [as_adapter(target) for target in targets]
+    job = Job(model, data, Scoring(**settings), device, tokens, tokenizer, adapters, same_base)
     order = np.argsort(job.encoded.lengths, kind="stable")
     blocks = np.array_split(order, math.ceil(len(order) / BLOCK))
     made_of = job.made_of | {"rows": len(data), "blocks": len(blocks), "columns": described(job.schema)}
@@ -133,9 +176,10 @@ def score_instances(
         for b in store.claim(todo) if store else todo:
             table = job.score(blocks[b], bar)
             store.put(b, table) if store else tables.append(table)
-    if store:
-        return None if store.missing() else store.gather()
-    return Scores(pa.concat_tables(tables).sort_by("row").drop_columns("row"), made_of)
+    if store and store.missing():
+        return None
+    scores = store.gather() if store else Scores(pa.concat_tables(tables).sort_by("row").drop_columns("row"), made_of)
+    return scores.of_each_target()
 
 
 @torch.random.fork_rng()

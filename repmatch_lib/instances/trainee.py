@@ -6,6 +6,7 @@ Section 5.1, instance level.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -118,19 +119,19 @@ def trainee(
     scoring: Scoring,
     device: str = "auto",
     tokenizer: PreTrainedTokenizerBase | None = None,
-    target: Adapter | None = None,
+    targets: Sequence[Adapter] = (),
 ) -> Trainee:
-    """Put LoRA on an encoder under the target's head, or take a ready PEFT model as it is.
+    """Put LoRA on an encoder under the targets' head, or take a ready PEFT model as it is.
 
     Raises
     ------
     TypeError
         If it is neither.
     ValueError
-        If head, dropout or longest text do not fit the model.
+        If head, dropout or longest text do not fit the model, or targets ask for different heads, ranks or starts.
     """
     if isinstance(model, Encoder):
-        ready = _of_encoder(model, data, scoring, device, tokenizer, target)
+        ready = _of_encoder(model, data, scoring, device, tokenizer, targets)
     elif hasattr(model, "peft_config"):
         ready = _ready(model, scoring, tokenizer)
     else:
@@ -150,21 +151,38 @@ def _of_encoder(
     scoring: Scoring,
     device: str,
     tokenizer: PreTrainedTokenizerBase | None,
-    target: Adapter | None,
+    targets: Sequence[Adapter],
 ) -> Trainee:
     device = resolve_device(device)
-    trained = target.provenance.get("training", {}) if target else {}
-    head_seed = trained.get("head_seed", 0) if scoring.head_seed is None else scoring.head_seed
-    rank = scoring.rank or trained.get("rank") or (target.config.get("r") if target else None) or 1
-    precision = resolve_precision(scoring.precision, device)
-    seed = _start_seed(scoring, rank, target)
-    scoring = dataclasses.replace(scoring, rank=rank, seed=seed, head_seed=head_seed, precision=precision)
-    base = frozen_model(encoder, data.task.kind, data.task.outputs, head_seed)
-    model = lora_model(base, rank, scoring.modules, seed).to(device).train(scoring.dropout)
+    scoring = _settled(scoring, targets, resolve_precision(scoring.precision, device))
+    assert scoring.rank is not None and scoring.seed is not None and scoring.head_seed is not None
+    base = frozen_model(encoder, data.task.kind, data.task.outputs, scoring.head_seed)
+    model = lora_model(base, scoring.rank, scoring.modules, scoring.seed).to(device).train(scoring.dropout)
     return Trainee(
         model, tokenizer or encoder.tokenizer(), scoring, device, encoder.base_model, encoder.name, encoder.sha256,
         encoder.fingerprint,
     )  # fmt: skip
+
+
+def _settled(scoring: Scoring, targets: Sequence[Adapter], precision: Precision) -> Scoring:
+    """The settings that the targets decide where they are not given."""
+    asked = [_asked_by(target, scoring) for target in targets] or [_asked_by(None, scoring)]
+    for target, other in zip(targets[1:], asked[1:], strict=True):
+        for name, value in other.items():
+            if value != asked[0][name]:
+                raise ValueError(
+                    f"targets that share a pass share one {name}: {targets[0].name} asks for {asked[0][name]}, "
+                    f"{target.name} for {value}. Give {name}=, or score them one by one"
+                )
+    settled: dict[str, Any] = asked[0]
+    return dataclasses.replace(scoring, precision=precision, **settled)
+
+
+def _asked_by(target: Adapter | None, scoring: Scoring) -> dict[str, int]:
+    trained = target.provenance.get("training", {}) if target else {}
+    head_seed = trained.get("head_seed", 0) if scoring.head_seed is None else scoring.head_seed
+    rank = scoring.rank or trained.get("rank") or (target.config.get("r") if target else None) or 1
+    return {"rank": rank, "head_seed": head_seed, "seed": _start_seed(scoring, rank, target)}
 
 
 def _start_seed(scoring: Scoring, rank: int, target: Adapter | None) -> int:

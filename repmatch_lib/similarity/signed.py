@@ -7,8 +7,12 @@ updates that were trained from one LoRA start: of two starts, the rows of ``A`` 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+Factors = tuple[Tensor, Tensor]  # A and B
 
 
 def inner_products(A: Tensor, B: Tensor, other_A: Tensor, other_B: Tensor) -> Tensor:
@@ -29,23 +33,27 @@ def inner_products(A: Tensor, B: Tensor, other_A: Tensor, other_B: Tensor) -> Te
     return ((B.mT @ other_B) * (A @ other_A.mT)).sum((-2, -1))
 
 
-def update_cosines(A: Tensor, B: Tensor, other_A: Tensor, other_B: Tensor) -> tuple[Tensor, Tensor]:
+def update_cosines(updates: Sequence[Factors], others: Sequence[Factors]) -> tuple[Tensor, Tensor]:
     """Cosines of updates, layer by layer and of all layers taken as one vector.
 
     Parameters
     ----------
-    A, B : Tensor, shape (..., L, r, in) and (..., L, out, r)
-    other_A, other_B : Tensor, shape (L, r', in) and (L, out, r')
+    updates : sequence of (A, B), shape (..., L, r, in) and (..., L, out, r)
+        One pair a module; modules may differ in width.
+    others : sequence of (A, B), shape (L, r', in) and (L, out, r')
 
     Returns
     -------
-    layers : Tensor, shape (..., L), float64
+    layers : Tensor, shape (..., all L), float64
         From -1 to 1; 0 where there is no update.
     whole : Tensor, shape (...), float64
     """
-    products = inner_products(A, B, other_A, other_B)
-    squares = inner_products(A, B, A, B), inner_products(other_A, other_B, other_A, other_B)
-    return _cosine(products, *squares), _cosine(*(x.sum(-1) for x in (products, *squares)))
+    pairs = list(zip(updates, others, strict=True))
+    products = torch.cat([inner_products(*update, *other) for update, other in pairs], -1)
+    squares = torch.cat([inner_products(*update, *update) for update, _ in pairs], -1)
+    other_squares = torch.cat([inner_products(*other, *other) for _, other in pairs], -1)
+    whole = _cosine(products.sum(-1), squares.sum(-1), other_squares.sum(-1))
+    return _cosine(products, squares, other_squares), whole
 
 
 def _cosine(product: Tensor, square: Tensor, other_square: Tensor) -> Tensor:

@@ -53,6 +53,11 @@ class Encoded:
         """Tokens of each row."""
         return np.diff(self.starts)
 
+    def probe(self) -> np.ndarray:
+        """The shortest, the middle and the longest row: where padding and texts of one token may go wrong."""
+        order = np.argsort(self.lengths, kind="stable")
+        return order[np.linspace(0, len(order) - 1, 3).astype(int)]
+
     def collate(self, rows: Sequence[int] | np.ndarray, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """One padded batch with its targets, ready for ``model(**batch)``."""
         rows = np.asarray(rows)

@@ -18,7 +18,6 @@ import torch
 from repmatch_lib.data.corpora import Corpus, SourceName, load
 from repmatch_lib.data.tasks import Kind, task as find_task
 from repmatch_lib.similarity.adapters import Adapter
-from repmatch_lib.training.devices import resolve_device, resolve_precision
 from repmatch_lib.training.encoders import Encoder, base_encoder
 from repmatch_lib.training.heads import frozen_model, longest_text, without_head
 from repmatch_lib.training.loop import Training, train
@@ -160,8 +159,7 @@ def _tuned(encoder: Encoder, argument: str) -> Step:
     task, _, source = argument.rpartition("-")
     whole = load(find_task(task), source=cast("SourceName", source))
     data = whole.take(np.random.default_rng(1).permutation(len(whole))[:TUNED_ON])
-    how = {"precision": resolve_precision("auto", resolve_device("auto"))}
-    return {"rows": data.fingerprint, **how}, partial(fine_tuned_encoder, encoder, data, **how)
+    return {"rows": data.fingerprint}, partial(fine_tuned_encoder, encoder, data)
 
 
 STEPS: dict[str, Callable[[Encoder, str], Step]] = {

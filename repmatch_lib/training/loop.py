@@ -6,9 +6,10 @@ import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from tqdm.auto import tqdm
@@ -18,11 +19,18 @@ from repmatch_lib.settings import Count, Length, Positive, Precision, Seed, chec
 from repmatch_lib.training.batching import Encoded, encode, shuffled_batches, within_budget
 from repmatch_lib.training.checkpoints import Position, load_state, save_state
 from repmatch_lib.training.devices import resolve_device, resolve_precision, token_budget
+from repmatch_lib.training.dropout import quick_dropout
 from repmatch_lib.training.encoders import Encoder
 from repmatch_lib.training.heads import check_length
 from repmatch_lib.training.knowledge import constant_loss, knowledge
+from repmatch_lib.training.last_block import Read, lean
+from repmatch_lib.training.shortcuts import last_block, places_of, shortcuts
 from repmatch_lib.versions import provenance
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Pass = Callable[[dict[str, torch.Tensor]], torch.Tensor]  # a batch's mean loss
 SAVED_EVERY = 60.0  # seconds between two savings of a training's state
 
 
@@ -43,7 +51,7 @@ class Training:
     dropout : bool
         Train with the encoder's own dropout.
     precision : {"auto", "float32", "bf16"}
-        ``"auto"``: bf16 autocast where the processor computes in it, else float32.
+        float32 if not given, so that machines agree; ``"auto"``: bf16 autocast where the device computes in it.
     device : str
         ``"auto"``: CUDA if there is any.
     tokens : int, optional
@@ -58,7 +66,7 @@ class Training:
     seed: Seed = 0
     order_seed: Seed | None = None
     dropout: bool = True
-    precision: Precision = "auto"
+    precision: Precision = "float32"
     device: str = "auto"
     tokens: Count | None = None
 
@@ -185,7 +193,7 @@ def fit(
         total=steps, initial=position.step, desc=title, unit="step", disable=not progress, leave=False,
         dynamic_ncols=True,
     )  # fmt: skip
-    with bar:
+    with bar, _quick(model, encoded, device) as run:
         while position.epoch < how.epochs:
             batches = shuffled_batches(encoded.lengths, how.batch_size, order_seed, position.epoch)
             for rows in batches[position.batch :]:
@@ -193,7 +201,7 @@ def fit(
                 loss = 0.0
                 for piece in within_budget(rows, encoded.lengths, tokens):
                     batch = encoded.collate(piece, device)
-                    loss += _backward(model, batch, len(piece) / len(rows), how.precision == "bf16")
+                    loss += _backward(run, batch, len(piece) / len(rows), how.precision == "bf16")
                 if not math.isfinite(loss):
                     raise FloatingPointError(
                         f"{title}: the loss is {loss} in epoch {position.epoch + 1}; lower lr (now {how.lr}), or use "
@@ -216,10 +224,32 @@ def steps_an_epoch(rows: int, how: Training) -> int:
     return math.ceil(rows / how.batch_size)
 
 
-def _backward(model: torch.nn.Module, batch: dict[str, torch.Tensor], share: float, bf16: bool) -> float:
+@contextmanager
+def _quick(model: torch.nn.Module, encoded: Encoded, device: torch.device) -> Iterator[Pass]:
+    """The model's pass with what shortcuts change no gradient of what is trained."""
+    from peft import PeftModel
+
+    base = cast("PreTrainedModel", model.get_base_model() if isinstance(model, PeftModel) else model)
+    block = last_block(base, [name for name, _ in base.named_modules()])
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def loss(batch: dict[str, torch.Tensor], read: Read) -> torch.Tensor:
+        with lean(block, places_of(base, batch, read), batch["input_ids"].shape[1]):
+            return model(**batch).loss
+
+    def gradients(read: Read) -> list[torch.Tensor]:
+        found = torch.autograd.grad(loss(probe, read), trained, allow_unused=True)
+        return [gradient for gradient in found if gradient is not None]
+
+    probe = encoded.collate(encoded.probe(), device)
+    with shortcuts(base, block, probe, gradients) as read, quick_dropout(model):
+        yield lambda batch: loss(batch, read)
+
+
+def _backward(run: Pass, batch: dict[str, torch.Tensor], share: float, bf16: bool) -> float:
     """Add a piece's gradients to those of its batch, of which it is a share; returns its share of the loss."""
-    with torch.autocast(next(model.parameters()).device.type, torch.bfloat16, enabled=bf16):
-        loss = model(**batch).loss * share
+    with torch.autocast(batch["input_ids"].device.type, torch.bfloat16, enabled=bf16):
+        loss = run(batch) * share
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         loss.backward()

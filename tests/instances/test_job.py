@@ -17,7 +17,7 @@ from helpers import IN_BLOCKS, ROWS, Score, Tiny, files, forty, frame, ready, ta
 from torch import Tensor
 
 import repmatch_lib as rm
-from repmatch_lib.instances import job, scoring
+from repmatch_lib.instances import compared, job, scoring
 from repmatch_lib.instances.engine import InstanceModel
 from repmatch_lib.training.heads import frozen_model, lora_model
 
@@ -225,8 +225,8 @@ def test_another_target_model_or_text_is_refused(
 def test_shards_may_run_on_different_processors(score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last digits of a QR and an SVD are not the same on all."""
     score(out=tmp_path, shard=(1, 2))
-    basis = job.trained_basis
-    monkeypatch.setattr(job, "trained_basis", lambda *arguments: basis(*arguments) * (1 + 4e-16))
+    basis = compared.trained_basis
+    monkeypatch.setattr(compared, "trained_basis", lambda *arguments: basis(*arguments) * (1 + 4e-16))
     assert score(out=tmp_path, shard=(2, 2)) is not None
 
 

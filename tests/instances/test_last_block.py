@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from transformers.models.bert import modeling_bert
 
 import repmatch_lib as rm
-from repmatch_lib.instances import last_block
 from repmatch_lib.instances.engine import InstanceModel
 from repmatch_lib.instances.job import Job
 from repmatch_lib.instances.trainee import Scoring
+from repmatch_lib.training import last_block
 
 
 def engine_within(model: peft.PeftModel, encoder: rm.Encoder, data: rm.Corpus) -> tuple[str, str]:

@@ -26,8 +26,8 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 import repmatch_lib as rm
-from repmatch_lib.instances import last_block
 from repmatch_lib.instances.engine import InstanceModel
+from repmatch_lib.training import last_block
 from repmatch_lib.training.batching import encode
 from repmatch_lib.training.heads import frozen_model
 

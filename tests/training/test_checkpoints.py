@@ -154,4 +154,4 @@ def test_a_killed_run_goes_on_in_the_store(tiny: Tiny, toy: rm.Corpus, own_store
     assert steps[-1] == "done" and len(numbers) >= STEPS and max(numbers) == STEPS
     assert len(numbers) <= STEPS + 2  # at most the step in hand is taken again, once a kill
     stored = rm.Run(**settings).make(progress=False)
-    assert same(stored, rm.train_adapter(tiny("bert"), toy, **HOW | {"precision": "auto"}))
+    assert same(stored, rm.train_adapter(tiny("bert"), toy, **HOW))

@@ -2,24 +2,23 @@
 
 A classifier reads one token of the last block's output: the first (BERT, ELECTRA) or the last (LLaMA). The block's keys
 and values need every token; its query, output projection and feed-forward layers need that one. This is done with hooks
-and transformers' interface for attention, for any model whose block has linear layers of the known names. Nothing of it
-is taken on trust: `engine.InstanceModel.ready` compares a few rows with the model as it is, and leaves it so if they
-differ.
+and transformers' interface for attention, for any model whose block has linear layers of the known names. `shortcuts`
+says when.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from repmatch_lib.similarity.adapters import MODULES
+from repmatch_lib.training.dropout import dropout as thinned
 
 Read = Literal["first", "last", "all"]
 
@@ -55,7 +54,7 @@ def attention(
     scores = (query * (width**-0.5 if scaling is None else scaling)) @ key.mT
     if attention_mask is not None:
         scores = scores + attention_mask
-    weights = nn.functional.dropout(scores.softmax(-1), dropout, module.training)
+    weights = thinned(scores.softmax(-1), dropout, module.training)
     # Where one row was computed, the others repeat it: they are not read.
     return (weights.to(value.dtype) @ value).transpose(1, 2).expand(n, tokens, heads, width), None
 
@@ -91,12 +90,6 @@ def lean(block: nn.Module, rows: Tensor | None, tokens: int) -> Iterator[None]:
         _rows.update(dict.fromkeys(block.modules(), rows))
         stack.callback(lambda: [_rows.pop(module) for module in block.modules()])
         yield
-
-
-def last_block(model: PreTrainedModel, adapted: list[str]) -> nn.Module:
-    """The last of the blocks that the adapted layers are in."""
-    blocks = next(filter(None, (re.match(r"(.*?)\.\d+\.", name) for name in adapted)), None)
-    return cast("nn.ModuleList", model.get_submodule(blocks[1]))[-1] if blocks else model
 
 
 def places(input_ids: Tensor, padding: int | None) -> dict[Read, Tensor]:
