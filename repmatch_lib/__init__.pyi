@@ -332,6 +332,7 @@ from .statistics import (
     bootstrap as bootstrap,
     jackknife as jackknife,
     mean_over as mean_over,
+    nested as nested,
     paired as paired,
     percentage as percentage,
     summary as summary,

@@ -135,6 +135,53 @@ def paired(a: Mapping[Unit, float], b: Mapping[Unit, float], unit: str = "run") 
     return mean_over({one: a[one] - b[one] for one in a}, unit)
 
 
+def nested(
+    values: Mapping[tuple[Hashable, ...], float], levels: Sequence[str], bounds: tuple[float, float] | None = None
+) -> tuple[Estimate, dict[str, float]]:
+    """The mean of a nested design, such as samples of rows within heads, and the variance that each level adds.
+
+    Units of the first level are independent of each other, so the interval is over their means. The components are
+    those of the analysis of variance: a level's mean square, less that of the level below, over the values in a unit.
+
+    Parameters
+    ----------
+    values : mapping
+        One value by its units, the outermost first: ``(head, sample, seed)``.
+    levels : sequence of str
+        Names of these levels, the last being that of single values.
+    bounds : (float, float), optional
+        As for `jackknife`.
+
+    Returns
+    -------
+    mean : Estimate
+        Over the first level, whose name is its unit.
+    components : dict of str to float
+        Variance of each level, at least 0; NaN where every unit holds a single one: the level above then has both.
+
+    Raises
+    ------
+    ValueError
+        If keys and levels do not fit, or units do not all hold as many.
+    """
+    if not values or {len(key) for key in values} != {len(levels)}:
+        raise ValueError(f"levels = {list(levels)}: give one name for each part of the values' keys")
+    means = pd.Series(values, dtype=float)
+    components, below = {}, 0.0  # below: what the levels within add to the variance of a unit's mean
+    for depth, level in reversed(list(enumerate(levels))):
+        units = means.groupby(level=list(range(depth)), sort=False) if depth else means.groupby(lambda _: 0)
+        if (sizes := units.size()).nunique() > 1:
+            raise ValueError(
+                f"some units hold {sizes.min()} values of {level!r}, some {sizes.max()}: give each as many"
+            )
+        variance = float(units.var(ddof=1).mean())
+        alone = math.isnan(variance)
+        components[level], below = (variance, 0.0) if alone else (max(variance - below, 0.0), variance / sizes.iloc[0])
+        means = units.mean() if depth else means
+    outermost = {unit: float(mean) for unit, mean in means.items()}
+    return mean_over(outermost, levels[0], bounds), {level: components[level] for level in levels}
+
+
 def bootstrap(values: Mapping[Unit, float], unit: str = "run", level: float = 0.95) -> Estimate:
     """The mean of independent runs with the bootstrap's percentile interval (Efron, 1979).
 
@@ -186,7 +233,7 @@ def summary(groups: Mapping[str, Mapping[Unit, float]]) -> pd.DataFrame:
 
 
 def percentage(count: int, of: int, unit: str = "row", level: float = 0.95) -> Estimate:
-    """A count as a percentage of all, with Wilson's interval for rows that were drawn independently.
+    """A count as a percentage of all, with Clopper and Pearson's interval, for rows drawn independently.
 
     Parameters
     ----------
@@ -203,5 +250,5 @@ def percentage(count: int, of: int, unit: str = "row", level: float = 0.95) -> E
     """
     if not of:
         return Estimate(math.nan, math.nan, math.nan, 0, unit)
-    interval = binomtest(count, of).proportion_ci(level, "wilson")
+    interval = binomtest(count, of).proportion_ci(level, "exact")
     return Estimate(100 * count / of, 100 * float(interval.low), 100 * float(interval.high), of, unit)

@@ -6,6 +6,7 @@ import math
 from itertools import combinations, product
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 from hypothesis import given, settings, strategies as st
@@ -134,14 +135,59 @@ def test_the_interval_of_a_percentage_covers() -> None:
     assert binom.pmf(kept, of, true).sum() == pytest.approx(0.95, abs=0.03)
 
 
-def test_wilsons_interval_by_its_formula() -> None:
-    n, share, z = 1000, 0.03, 1.959964
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+def test_the_interval_of_a_percentage_by_its_definition() -> None:
+    """At each end of Clopper and Pearson's interval, what was counted is the 2.5 % case."""
     found = rm.percentage(30, 1000)
-    assert (found.value, found.low, found.high) == pytest.approx((3, 100 * (middle - half), 100 * (middle + half)))
-    assert (found.low, found.high) == pytest.approx((2.109, 4.250), abs=5e-4)
+    assert binom.sf(29, 1000, found.low / 100) == pytest.approx(0.025, rel=1e-6)
+    assert binom.cdf(30, 1000, found.high / 100) == pytest.approx(0.025, rel=1e-6)
+    assert found.value == 3
+    assert rm.percentage(0, 20).low == 0 and rm.percentage(20, 20).high == 100
     assert rm.percentage(0, 0).n == 0 and math.isnan(rm.percentage(0, 0).value)
+
+
+def test_a_nested_design_by_hand() -> None:
+    """Two heads of two samples each: means 1 and 5, samples 0, 2, 4, 6, one value each."""
+    values = {("a", 0): 0.0, ("a", 1): 2.0, ("b", 0): 4.0, ("b", 1): 6.0}
+    mean, components = rm.nested(values, ["head", "sample"])
+    assert mean == rm.mean_over({"a": 1.0, "b": 5.0}, "head")
+    # Within a head the samples' variance is 2; the heads' means vary by 8, of which 2 / 2 is the samples'.
+    assert components == pytest.approx({"head": 7, "sample": 2})
+
+
+def test_components_are_found_again_and_the_interval_covers() -> None:
+    true, rng = {"head": 0.04, "sample": 0.01, "seed": 0.0025}, np.random.default_rng(0)
+    found, held = [], 0
+    for _ in range(300):
+        values = {}
+        for head in range(5):
+            of_head = rng.normal(0.3, true["head"] ** 0.5)
+            for sample in range(3):
+                of_sample = rng.normal(of_head, true["sample"] ** 0.5)
+                values |= {(head, sample, seed): rng.normal(of_sample, true["seed"] ** 0.5) for seed in range(2)}
+        mean, components = rm.nested(values, list(true))
+        found.append(components)
+        held += mean.low <= 0.3 <= mean.high
+    assert pd.DataFrame(found).mean().to_dict() == pytest.approx(true, rel=0.12)
+    assert held / 300 == pytest.approx(0.95, abs=0.04)
+
+
+def test_a_level_of_one_unit_adds_nothing_that_can_be_told() -> None:
+    mean, components = rm.nested({(0, 0): 1.0, (1, 0): 2.0, (2, 0): 4.0}, ["head", "sample"])
+    assert math.isnan(components["sample"]) and components["head"] == pytest.approx(7 / 3)
+    assert mean.unit == "head" and mean.n == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({("a", 0): 1.0, ("a", 1): 2.0, ("b", 0): 3.0}, "some units hold 1 of 'sample', some 2"),
+        ({("a",): 1.0}, "one name for each part"),
+        ({}, "one name for each part"),
+    ],
+)
+def test_a_design_that_is_not_nested_is_refused(values: dict[tuple[object, ...], float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rm.nested(values, ["head", "sample"])
 
 
 @settings(max_examples=60, deadline=None)

@@ -33,7 +33,7 @@ def group_shares(corpora: Mapping[str, Corpus], split: Callable[[str], Iterable[
     Returns
     -------
     dict of str to Estimate
-        By ``"<corpus> share <group>"``, with Wilson's interval.
+        By ``"<corpus> share <group>"``, with Clopper and Pearson's interval.
     """
     return {
         f"{name} share {row.group}": percentage(row.rows, row.of)

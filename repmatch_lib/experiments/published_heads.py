@@ -36,7 +36,7 @@ class PublishedHead:
         On the development rows, from 0 to 1.
     right, largest_class : Estimate
         Rows that the head names right, and those of the largest class, in percent of the development rows, with
-        Wilson's interval over them.
+        Clopper and Pearson's interval over them.
     """
 
     vectors: dict[str, Tensor]
