@@ -171,9 +171,7 @@ def nested(
     for depth, level in reversed(list(enumerate(levels))):
         units = means.groupby(level=list(range(depth)), sort=False) if depth else means.groupby(lambda _: 0)
         if (sizes := units.size()).nunique() > 1:
-            raise ValueError(
-                f"some units hold {sizes.min()} values of {level!r}, some {sizes.max()}: give each as many"
-            )
+            raise ValueError(f"some units hold {sizes.min()} of {level!r}, some {sizes.max()}: give each as many")
         variance = float(units.var(ddof=1).mean())
         alone = math.isnan(variance)
         components[level], below = (variance, 0.0) if alone else (max(variance - below, 0.0), variance / sizes.iloc[0])
