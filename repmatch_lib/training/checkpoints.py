@@ -30,6 +30,8 @@ class Position:
         Loss summed over the rows of the present epoch.
     losses : list of float
         Mean loss of each epoch that is done.
+    seconds : float
+        That all its processes took, up to the last saving of those that were killed.
     """
 
     epoch: int = 0
@@ -37,6 +39,7 @@ class Position:
     step: int = 0
     total: float = 0.0
     losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
 
     def took(self, loss: float, rows: int) -> None:
         """One step more, on so many rows of this mean loss."""

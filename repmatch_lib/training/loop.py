@@ -133,17 +133,16 @@ def train(
     """
     check_length(model, how.max_length, encoder.name)
     encoded = encode(encoder.tokenizer(), data, how.max_length)
-    started = time.perf_counter()
     model.to(how.device).train(how.dropout)
     with torch.random.fork_rng():
         torch.manual_seed(how.seed)  # dropout
-        losses = fit(model, encoded, how, data.title, progress, state, after_step)
+        done = fit(model, encoded, how, data.title, progress, state, after_step)
     measured = {
-        "seconds": round(time.perf_counter() - started, 2),
+        "seconds": round(done.seconds, 2),
         "tokens": int(encoded.lengths.sum()) * how.epochs,
     }
     constant = constant_loss(encoded.targets, data.task.kind)
-    loss = {"constant": constant, "first_epoch": losses[0], "last_epoch": losses[-1]}
+    loss = {"constant": constant, "first_epoch": done.losses[0], "last_epoch": done.losses[-1]}
     return (
         origin(encoder, data, how, **also) | _learned(model, encoder, dev, how) | {"loss": loss, "measured": measured}
     )
@@ -177,8 +176,8 @@ def fit(
     progress: bool = False,
     state: Path | None = None,
     after_step: Callable[[Position], None] = lambda position: None,
-) -> list[float]:
-    """The loop itself, on the device where the model is; returns the mean loss of each epoch.
+) -> Position:
+    """The loop itself, on the device where the model is; returns where it ends, with the losses on the way.
 
     With ``state``, a file, it goes on where a killed process left it, to the same bits, and keeps it up to date.
     """
@@ -188,7 +187,8 @@ def fit(
     # One pass over memory a step: a seventh of the time that the default takes for the whole of MiniLM.
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=how.lr, fused=True)
     position = load_state(state, model, optimizer) if state else Position()
-    saved, steps = time.monotonic(), how.epochs * steps_an_epoch(len(encoded), how)
+    saved = started = time.monotonic()
+    earlier, steps = position.seconds, how.epochs * steps_an_epoch(len(encoded), how)
     bar = tqdm(
         total=steps, initial=position.step, desc=title, unit="step", disable=not progress, leave=False,
         dynamic_ncols=True,
@@ -209,6 +209,7 @@ def fit(
                     )
                 optimizer.step()
                 position.took(loss, len(rows))
+                position.seconds = earlier + time.monotonic() - started
                 bar.update()
                 bar.set_postfix(loss=f"{loss:.3f}")
                 after_step(position)
@@ -216,7 +217,7 @@ def fit(
                     save_state(state, model, optimizer, position)
                     saved = time.monotonic()
             position.passed(len(encoded))
-    return position.losses
+    return position
 
 
 def steps_an_epoch(rows: int, how: Training) -> int:

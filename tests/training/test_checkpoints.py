@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,6 +72,26 @@ def test_a_step_is_not_taken_twice(
     stop_after(0)
     rm.train_adapter(tiny("bert"), toy, work=tmp_path, **HOW)
     assert len(taken) == STEPS
+
+
+def test_the_time_is_that_of_all_processes(
+    tiny: Tiny, toy: rm.Corpus, tmp_path: Path, stop_after: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = loop.load_state
+
+    def long_ago(*of: Any) -> Position:
+        position = load(*of)
+        assert (position.seconds > 0) == (position.step > 0)
+        position.seconds += 1000.0
+        return position
+
+    monkeypatch.setattr(loop, "load_state", long_ago)
+    stop_after(12)
+    with pytest.raises(Stop):
+        rm.train_adapter(tiny("bert"), toy, work=tmp_path, **HOW)
+    stop_after(0)
+    seconds = rm.train_adapter(tiny("bert"), toy, work=tmp_path, **HOW).provenance["measured"]["seconds"]
+    assert 2000 < seconds < 2600
 
 
 def test_a_snapshot_is_the_adapter_of_a_training_that_stops_there(tiny: Tiny, toy: rm.Corpus, tmp_path: Path) -> None:
