@@ -134,7 +134,7 @@ def parse(assignments: list[str]) -> dict[str, Any]:
     return values
 
 
-def plan(notebook: str | Path, values: Mapping[str, Any]) -> list[Request]:
+def plan(notebook: str | Path, values: Mapping[str, Any]) -> list[Request[Any]]:
     """What a notebook needs of the store: ``runs``, as its cell tagged ``plan`` sets it.
 
     Raises
@@ -198,7 +198,7 @@ def run(
     return out
 
 
-def prepare(requests: list[Request], progress: bool = True) -> None:
+def prepare(requests: list[Request[Any]], progress: bool = True) -> None:
     """Make what is not in the store yet: on a processor one request a core, on a GPU one after the other."""
     import joblib
     import torch
@@ -213,7 +213,7 @@ def prepare(requests: list[Request], progress: bool = True) -> None:
                 bar.update()
 
 
-def _make(request: Request, progress: bool) -> None:
+def _make(request: Request[Any], progress: bool) -> None:
     request.make(progress=progress)
 
 

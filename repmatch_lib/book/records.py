@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from repmatch_lib.similarity.adapters import Adapter
     from repmatch_lib.training.fine_tuning import Outcome
 
-Asked = TypeVar("Asked", bound="Request")
+Asked = TypeVar("Asked", bound="Request[Any]")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Record:
         """A record of an experiment on adapters, fine-tunings or instances' updates, with their provenance."""
         if isinstance(made, Mapping):  # with the adapters that rankings were made against
             needed = [request for stage in stages(made) for request in stage if isinstance(request, Run)]
-            results: dict[Request, Adapter | Outcome | Transferred] = {
+            results: dict[Request[Any], Adapter | Outcome | Transferred] = {
                 run: run.make() for run in needed if run not in made
             }
             results.update(made.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from repmatch_lib.experiments.fine_tunings import FineTuning
 from repmatch_lib.experiments.pools import Coverage, Deduplicated, EarlyErrors
@@ -11,12 +12,12 @@ from repmatch_lib.experiments.requests import Request
 from repmatch_lib.experiments.runs import FullRun, Run
 from repmatch_lib.experiments.transfer import Transfer
 
-KINDS: dict[str, type[Request]] = {
+KINDS: dict[str, type[Request[Any]]] = {
     kind.kind: kind for kind in (Run, FullRun, Ranking, Deduplicated, Coverage, EarlyErrors, FineTuning, Transfer)
 }
 
 
-def parse(text: str) -> Request:
+def parse(text: str) -> Request[Any]:
     """A request from the JSON that its ``to_json`` wrote; a run if its kind is not said.
 
     Raises

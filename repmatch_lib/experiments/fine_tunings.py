@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @checked
-class FineTuning(Request):
+class FineTuning(Request["Outcome"]):
     """A request: fine-tune an encoder on a selection, and evaluate it.
 
     Attributes
@@ -51,7 +51,7 @@ class FineTuning(Request):
     evaluated: Count | None = None
 
     @property
-    def needs(self) -> tuple[Request, ...]:
+    def needs(self) -> tuple[Request[Any], ...]:
         """Requests that come first."""
         return self.selection.needs
 
@@ -77,9 +77,9 @@ class FineTuning(Request):
         drawn = np.random.default_rng(0).permutation(free)
         return whole.take(drawn[: self.evaluated])
 
-    def make(self, store: Store | None = None, progress: bool = True) -> Outcome:
-        """The outcome: read from the store, or computed and put there."""
-        from repmatch_lib.training.fine_tuning import Outcome, fine_tune
+    def folder(self, store: Store, progress: bool) -> Path:
+        """The outcome's folder."""
+        from repmatch_lib.training.fine_tuning import fine_tune
 
         data, dev = self.selection.make(store, progress), self.development()
         model = encoder(self.selection.ranking.target.encoder)
@@ -90,9 +90,14 @@ class FineTuning(Request):
         def write(folder: Path) -> None:
             fine_tune(model, data, dev, progress=progress, **settings).save(folder)
 
-        folder = stored(
+        return stored(
             "outcomes", __name__, write, store, encoder=model.fingerprint, rows=data.fingerprint, dev=dev.fingerprint,
             answers=dev.table["answers"].to_pylist() if data.task.kind == "span" else None,
             ids=data.table["id"].to_pylist(), head=(data.task.kind, data.task.outputs), **settings,
         )  # fmt: skip
+
+    def read(self, folder: Path) -> Outcome:
+        """The outcome."""
+        from repmatch_lib.training.fine_tuning import Outcome
+
         return Outcome.load(folder)

@@ -26,7 +26,7 @@ VALUES = "values.parquet"
 
 
 @checked
-class Deduplicated(Request):
+class Deduplicated(Request["Duplicates"]):
     """A request for a ranking's pool without the rows that others say already, by SemDeDup; see `near_duplicates`.
 
     Attributes
@@ -55,25 +55,31 @@ class Deduplicated(Request):
         """The ranking's."""
         return self.ranking.target
 
-    def make(self, store: Store | None = None, progress: bool = True) -> Duplicates:
-        """The pool's duplicates, one result for all shares: read from the store, or found cluster by cluster."""
+    def folder(self, store: Store, progress: bool) -> Path:
+        """The folder of the pool's duplicates, one result for all shares, found cluster by cluster."""
         from repmatch_lib.embeddings.vectors import vectors
-        from repmatch_lib.selection.duplicates import Duplicates, near_duplicates
+        from repmatch_lib.selection.duplicates import near_duplicates
 
         pool, model = self.ranking.pool(), encoder(self.target.encoder)
         length = self.target.max_length
-        folder = (store or Store()).path(
+        folder = store.path(
             "duplicates",
             key(
                 code=self.code, encoder=model.fingerprint, pool=pool.fingerprint, pooling=self.pooling,
                 clusters=self.clusters, seed=self.seed, max_length=length,
             ),
         )  # fmt: skip
-        if (folder / GATHERED).is_file():
-            return Duplicates.load(folder)
-        with one_thread():
-            rows = vectors(model, pool, self.pooling, max_length=length, progress=progress)
-            return near_duplicates(rows, self.clusters, seed=self.seed, out=folder, progress=progress)
+        if not (folder / GATHERED).is_file():
+            with one_thread():
+                rows = vectors(model, pool, self.pooling, max_length=length, progress=progress)
+                near_duplicates(rows, self.clusters, seed=self.seed, out=folder, progress=progress)
+        return folder
+
+    def read(self, folder: Path) -> Duplicates:
+        """The duplicates."""
+        from repmatch_lib.selection.duplicates import Duplicates
+
+        return Duplicates.load(folder)
 
     def rows(self, store: Store | None = None, progress: bool = True) -> np.ndarray:
         """Numbers of the pool's rows that stay, rising."""
@@ -82,7 +88,7 @@ class Deduplicated(Request):
 
 
 @checked
-class Coverage(Request):
+class Coverage(Request[pd.DataFrame]):
     """A request for the orders in which a pool's instances cover their own updates; see `facility_location`.
 
     Attributes
@@ -94,8 +100,8 @@ class Coverage(Request):
     kind: ClassVar[str] = "coverage"
     covered: Ranking
 
-    def make(self, store: Store | None = None, progress: bool = True) -> pd.DataFrame:
-        """Each row's place in the two orders, from 0: ``facility location`` and ``k-centre``; read or computed."""
+    def folder(self, store: Store, progress: bool) -> Path:
+        """The orders' folder."""
         from repmatch_lib.instances.scoring import instance_updates
         from repmatch_lib.selection.coverage import facility_location, k_centre, update_similarity
 
@@ -108,14 +114,15 @@ class Coverage(Request):
             orders = {"facility location": facility_location(similarity), "k-centre": k_centre(similarity)}
             pd.DataFrame({name: np.argsort(order) for name, order in orders.items()}).to_parquet(folder / VALUES)
 
-        folder = stored(
-            "coverage", __name__, write, store, encoder=model.fingerprint, pool=pool.fingerprint, **settings
-        )
+        return stored("coverage", __name__, write, store, encoder=model.fingerprint, pool=pool.fingerprint, **settings)
+
+    def read(self, folder: Path) -> pd.DataFrame:
+        """Each row's place in the two orders, from 0: ``facility location`` and ``k-centre``."""
         return pd.read_parquet(folder / VALUES)
 
 
 @checked
-class EarlyErrors(Request):
+class EarlyErrors(Request[pd.DataFrame]):
     """A request for a pool's errors under the model that a ranking's target has made of the encoder; see `el2n`.
 
     Attributes
@@ -132,8 +139,8 @@ class EarlyErrors(Request):
         """Requests that come first."""
         return (self.early.target,)
 
-    def make(self, store: Store | None = None, progress: bool = True) -> pd.DataFrame:
-        """Each row's ``EL2N``: read from the store, or computed and put there."""
+    def folder(self, store: Store, progress: bool) -> Path:
+        """The errors' folder."""
         from repmatch_lib.selection.el2n import el2n
         from repmatch_lib.similarity.adapters import target_digest
 
@@ -144,9 +151,12 @@ class EarlyErrors(Request):
         def write(folder: Path) -> None:
             pd.DataFrame({"EL2N": el2n(model, pool, target)}).to_parquet(folder / VALUES)
 
-        folder = stored(
+        return stored(
             "early", __name__, write, store, encoder=model.fingerprint, pool=pool.fingerprint,
             target=target_digest(target, self.early.target.modules),
             **{name: trained[name] for name in ("head_seed", "max_length", "precision")},
         )  # fmt: skip
+
+    def read(self, folder: Path) -> pd.DataFrame:
+        """Each row's ``EL2N``."""
         return pd.read_parquet(folder / VALUES)

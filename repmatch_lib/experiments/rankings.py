@@ -5,6 +5,7 @@ Section 5.3; the book's chapter on the best hundred.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from repmatch_lib.data.corpora import Corpus, load
@@ -18,7 +19,7 @@ from repmatch_lib.training.encoder_variants import encoder
 
 
 @checked
-class Ranking(Request):
+class Ranking(Request[Scores]):
     """A request for the scores of a pool of instances against the adapter of a run on the same task.
 
     Attributes
@@ -66,12 +67,11 @@ class Ranking(Request):
             "modules": self.target.modules,
         }  # fmt: skip
 
-    def make(self, store: Store | None = None, progress: bool = True) -> Scores:
-        """The scores: read from the store, or computed and put there block by block, so that nothing is done twice."""
+    def folder(self, store: Store, progress: bool) -> Path:
+        """The scores' folder: computed block by block, so that nothing is done twice."""
         from repmatch_lib.instances.scoring import score_instances
         from repmatch_lib.similarity.adapters import target_digest
 
-        store = store or Store()
         target, pool, model = self.target.make(store, progress), self.pool(), encoder(self.target.encoder)
         settings = self.settings()
         folder = store.path(
@@ -81,9 +81,15 @@ class Ranking(Request):
                 target=target_digest(target, self.target.modules), **settings,
             ),
         )  # fmt: skip
-        if (folder / GATHERED).is_file():
-            return Scores.load(folder / GATHERED)
-        with one_thread():
-            scores = score_instances(model, pool, target, out=folder, progress=progress, **settings)
-        assert scores is not None  # only a shard has none
-        return scores
+        if not (folder / GATHERED).is_file():
+            with one_thread():
+                score_instances(model, pool, target, out=folder, progress=progress, **settings)
+        return folder
+
+    def read(self, folder: Path) -> Scores:
+        """The scores."""
+        return Scores.load(folder / GATHERED)
+
+    def files(self, folder: Path) -> list[str]:
+        """The gathered scores, without the blocks that they came in."""
+        return [GATHERED]

@@ -6,13 +6,18 @@ import dataclasses
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from repmatch_lib.store import Store, key
+from repmatch_lib.experiments import recorded
+from repmatch_lib.experiments.recorded import Entry, Recorded
+from repmatch_lib.store import HASHES, Store, key
 from repmatch_lib.versions import code_version
 
+Result = TypeVar("Result")
 
-class Request(ABC):
+
+class Request(ABC, Generic[Result]):
     """Something that the store holds or makes; each kind is a frozen dataclass of its settings.
 
     Attributes
@@ -36,7 +41,7 @@ class Request(ABC):
         return code_version(type(self).__module__)
 
     @property
-    def needs(self) -> tuple[Request, ...]:
+    def needs(self) -> tuple[Request[Any], ...]:
         """Requests that come first."""
         return ()
 
@@ -47,16 +52,57 @@ class Request(ABC):
     def _plain(self) -> dict[str, Any]:
         return {"kind": self.kind} | dataclasses.asdict(self)
 
+    @property
+    def recorded(self) -> Entry | None:
+        """The recorded result that answers it, if there is one and results are not asked for afresh."""
+        return Recorded().find(key(**_asked(self)), self._plain()) if recorded.wanted() else None
+
+    @property
+    def sources(self) -> set[str]:
+        """Where its rows come from: ``mini``, ``local``, ``hub`` or ``auto``."""
+        return {value for name, value in recorded.flat(self._plain()).items() if name.split(".")[-1] == "source"}
+
+    def make(self, store: Store | None = None, progress: bool = True) -> Result:
+        """The result: recorded, read from the store, or made and put there."""
+        store = store or Store()
+        entry = self.recorded
+        return self.read(Recorded().folder(entry, store) if entry else self.folder(store, progress))
+
     @abstractmethod
-    def make(self, store: Store | None = None, progress: bool = True) -> Any:
-        """The result, whose type each kind says: read from the store, or made and put there."""
+    def folder(self, store: Store, progress: bool) -> Path:
+        """The result's folder in the store: found there, or filled."""
+
+    @abstractmethod
+    def read(self, folder: Path) -> Result:
+        """The result in such a folder."""
+
+    def files(self, folder: Path) -> list[str]:
+        """Names of the files there that `read` needs."""
+        return [file.name for file in folder.iterdir() if file.is_file() and file.name != HASHES]
+
+    def pack(self, store: Store) -> tuple[str, tuple[dict[str, Any], Path, list[str], dict[str, Any]]]:
+        """What `Recorded.add` takes: made here if need be, and its provenance where it has one."""
+        folder = self.folder(store, progress=True)
+        origin = getattr(self.read(folder), "provenance", {})
+        made = {"code": self.code} | {name: origin[name] for name in ("software", "measured") if name in origin}
+        return key(**_asked(self)), (json.loads(json.dumps(self._plain())), folder, self.files(folder), made)
 
 
-def stages(requests: Iterable[Request]) -> list[list[Request]]:
+def _asked(request: Any) -> dict[str, Any]:
+    """The settings that are not as by default, so that a new one leaves the ids of old requests."""
+    settings: dict[str, Any] = {"kind": getattr(request, "kind", None)}
+    for field in dataclasses.fields(request):
+        value = getattr(request, field.name)
+        if value != field.default:
+            settings[field.name] = _asked(value) if dataclasses.is_dataclass(value) else value
+    return settings
+
+
+def stages(requests: Iterable[Request[Any]]) -> list[list[Request[Any]]]:
     """Requests and all that they need, each once, in stages: a stage needs only what earlier ones made."""
-    depth: dict[Request, int] = {}
+    depth: dict[Request[Any], int] = {}
 
-    def place(request: Request) -> int:
+    def place(request: Request[Any]) -> int:
         if request not in depth:
             depth[request] = 1 + max(map(place, request.needs), default=-1)
         return depth[request]

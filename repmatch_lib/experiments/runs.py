@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @checked
-class Run(Request):
+class Run(Request["Adapter"]):
     """A request for one adapter; see `train_adapter` and `load` for what each setting does.
 
     With a ``group`` the rows are drawn from that group of the task's rows; see `draw`. ``start_seed`` and
@@ -114,9 +114,8 @@ class Run(Request):
             "precision": resolve_precision(self.precision, resolve_device("auto")),
         }
 
-    def make(self, store: Store | None = None, progress: bool = True) -> Adapter:
-        """The adapter: read from the store, or trained and put there; a training that was killed goes on."""
-        from repmatch_lib.similarity.adapters import Adapter
+    def folder(self, store: Store, progress: bool) -> Path:
+        """The adapter's folder; a training that was killed goes on."""
         from repmatch_lib.training.lora import train_adapter
 
         def write(folder: Path) -> None:
@@ -129,16 +128,22 @@ class Run(Request):
         settings, dev = self.settings(), self.development()
         folder = _kept(self, self, settings, dev, write, store)
         if self.step is None:
-            return Adapter.load(folder)
+            return folder
         steps = {int(place.name.removeprefix("step-")): place for place in folder.glob("step-*")}
         if self.step not in steps:
             known = ", ".join(map(str, sorted(steps))) or "none"
             raise ValueError(f"step = {self.step}: this training left snapshots at {known}; step=None is its end")
-        return Adapter.load(steps[self.step])
+        return steps[self.step]
+
+    def read(self, folder: Path) -> Adapter:
+        """The adapter."""
+        from repmatch_lib.similarity.adapters import Adapter
+
+        return Adapter.load(folder)
 
 
 @checked
-class FullRun(Request):
+class FullRun(Request["Adapter"]):
     """A request: a run with every weight of the encoder trained, its update cut to the run's rank.
 
     Attributes
@@ -160,9 +165,8 @@ class FullRun(Request):
             raise ValueError("full fine-tuning has no LoRA start: give a run without start_seed and order_seed")
         return run
 
-    def make(self, store: Store | None = None, progress: bool = True) -> Adapter:
-        """The adapter: read from the store, or trained and put there."""
-        from repmatch_lib.similarity.adapters import Adapter
+    def folder(self, store: Store, progress: bool) -> Path:
+        """The adapter's folder."""
         from repmatch_lib.training.full import full_adapter
 
         def write(folder: Path) -> None:
@@ -170,7 +174,11 @@ class FullRun(Request):
 
         run, dev = self.run, self.run.development()
         settings = run.settings() | {"lr": self.full_lr}
-        return Adapter.load(_kept(self, run, settings, dev, write, store))
+        return _kept(self, run, settings, dev, write, store)
+
+    def read(self, folder: Path) -> Adapter:
+        """The adapter."""
+        return self.run.read(folder)
 
 
 def grid(
@@ -186,12 +194,12 @@ def adapter(run: Run, store: Store | None = None, progress: bool = True) -> Adap
 
 
 def _kept(
-    request: Request,
+    request: Request[Adapter],
     run: Run,
     settings: dict[str, Any],
     dev: Corpus | None,
     write: Callable[[Path], None],
-    store: Store | None,
+    store: Store,
 ) -> Path:
     """The folder of what a request's way of training makes of a run's encoder and rows."""
     from repmatch_lib.similarity.adapters import MODULES

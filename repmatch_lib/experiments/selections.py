@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import model_validator
 
@@ -64,14 +64,14 @@ class Selection:
         return self
 
     @property
-    def needs(self) -> tuple[Request, ...]:
+    def needs(self) -> tuple[Request[Any], ...]:
         """Requests that come first."""
         scored = (self._scores,) if self.rule in SCORED or self.balance == "top" else ()
         left = () if self.ranking is self._scores else (self.ranking,)
         return (*scored, *self._looked_up, *left)
 
     @property
-    def _looked_up(self) -> tuple[Request, ...]:
+    def _looked_up(self) -> tuple[Request[Any], ...]:
         if self.rule not in LOOKED_UP:
             return ()
         return (LOOKED_UP[self.rule](dataclasses.replace(self._scores, seed=self._scores.seed + self.draw)),)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @checked
-class Transfer(Request):
+class Transfer(Request["Transferred"]):
     """A request: adapt an encoder by a run, then refit a linear head on each of some tasks, and evaluate it.
 
     Attributes
@@ -71,8 +71,8 @@ class Transfer(Request):
         """Requests that come first."""
         return (self.run,)
 
-    def make(self, store: Store | None = None, progress: bool = True) -> Transferred:
-        """The accuracies: read from the store, or computed and put there."""
+    def folder(self, store: Store, progress: bool) -> Path:
+        """The accuracies' folder."""
         from repmatch_lib.similarity.adapters import target_digest
         from repmatch_lib.training.devices import resolve_device, resolve_precision
         from repmatch_lib.training.encoder_makers import tuned_encoder
@@ -101,11 +101,14 @@ class Transfer(Request):
             }
             Transferred(accuracy, origin).save(folder)
 
-        folder = stored(
+        return stored(
             "transfers", __name__, write, store,
             encoder=model.fingerprint, adapter=target_digest(adapter, run.modules),
             rows={name: [part.fingerprint for part in both] for name, both in parts.items()}, **settings,
         )  # fmt: skip
+
+    def read(self, folder: Path) -> Transferred:
+        """The accuracies."""
         return Transferred.load(folder)
 
 
