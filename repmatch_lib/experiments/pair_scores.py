@@ -68,21 +68,22 @@ def pair_scores(
 
 
 def under_other_seeds(runs: Iterable[Run], tasks: Iterable[tuple[str, str]] | None = None) -> list[tuple[Run, Run]]:
-    """Pairs of runs under different training seeds, since two runs of one seed share the random start of their ``A``.
+    """Pairs of runs under one head and different training seeds: two runs of one seed share the random start of ``A``.
 
     Parameters
     ----------
     runs : iterable of Run
-        One of each task and seed.
+        One of each task, head and seed.
     tasks : iterable of pairs of str, optional
         Tasks to compare; every two, and each with itself, if not given. Of a task with itself a pair of seeds comes
         once, of two tasks in both ways.
     """
-    known = {(run.task, run.seed): run for run in runs}
-    names, seeds = (list(dict.fromkeys(column)) for column in zip(*known, strict=True))
-    compared = combinations_with_replacement(names, 2) if tasks is None else tasks
+    known = {(run.head_seed, run.task, run.seed): run for run in runs}
+    heads, names, seeds = (list(dict.fromkeys(column)) for column in zip(*known, strict=True))
+    compared = list(combinations_with_replacement(names, 2) if tasks is None else tasks)
     return [
-        (known[a, i], known[b, j])
+        (known[head, a, i], known[head, b, j])
+        for head in heads
         for a, b in compared
         for i, j in product(seeds, seeds)
         if i != j and (a != b or seeds.index(i) < seeds.index(j))
