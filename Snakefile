@@ -10,7 +10,7 @@ from repmatch_lib.experiments.requests import stages
 from repmatch_lib.store import key
 from repmatch_lib.versions import code_version, whole_version
 
-PROFILE = config.get("profile", "mini")
+PROFILE = config.get("profile", "recorded")
 STORE = Path(os.environ["REPMATCH_STORE"])
 EXECUTED = "book/executed"
 
@@ -38,7 +38,7 @@ OVERVIEWS = ("ledger", "execution")  # notebooks that read the records of all ot
 READERS = {overview: [name for name in CHAPTERS if name not in OVERVIEWS] for overview in OVERVIEWS}
 
 VALUES = {name: notebooks.settings(f"notebooks/{name}.ipynb", PROFILE) for name in CHAPTERS}
-RUNS = {name: notebooks.plan(f"notebooks/{name}.ipynb", VALUES[name]) for name in CHAPTERS}
+RUNS = {name: notebooks.plan(f"notebooks/{name}.ipynb", VALUES[name], PROFILE) for name in CHAPTERS}
 REQUESTS = {request.id: request for runs in RUNS.values() for stage in stages(runs) for request in stage}
 
 

@@ -21,7 +21,6 @@ from .book.records import (
     Record as Record,
 )
 from .book.tables import (
-    beside as beside,
     changes as changes,
     in_short as in_short,
     points_table as points_table,

@@ -102,7 +102,7 @@ def _show(found: Comparison, plot: Path | None) -> None:
 def run(
     notebook: Annotated[str, typer.Argument(help="A notebook's name, such as seed_robustness, or its path")],
     params: Annotated[Optional[list[str]], typer.Argument(help="Parameters, such as rank=8 'seeds=[3,4]'")] = None,
-    profile: Annotated[str, typer.Option(help="mini, laptop, paper, or a YAML file")] = "mini",
+    profile: Annotated[str, typer.Option(help="recorded, mini, laptop, paper, or a YAML file")] = "mini",
     out: Annotated[Optional[Path], typer.Option(help="The executed notebook; a name of its own if not given")] = None,
     prepared: Annotated[bool, typer.Option("--prepared", help="The store has what it needs: see prepare")] = False,
 ) -> None:
@@ -112,7 +112,9 @@ def run(
 
     source = Path(notebook) if notebook.endswith(".ipynb") else project_file(f"notebooks/{notebook}.ipynb")
     overrides = notebooks.parse(params or [])
-    named = overrides | ({} if profile == "mini" else {"profile": Path(profile).stem})
+    # The book's own page is that of the recorded profile; other parameters are those of the bundled corpora.
+    plain = profile == ("mini" if overrides else "recorded")
+    named = overrides | ({} if plain else {"profile": Path(profile).stem})
     out = out or Path("book/executed") / f"{notebooks.output_name(source, named)}.ipynb"
     console.print(f"Executed notebook: {notebooks.run(source, out, profile, overrides, prepared)}")
 
@@ -120,14 +122,14 @@ def run(
 @app.command()
 def prepare(
     names: Annotated[list[str], typer.Argument(help="Names of notebooks")],
-    profile: Annotated[str, typer.Option(help="mini, laptop, paper, or a YAML file")] = "mini",
+    profile: Annotated[str, typer.Option(help="recorded, mini, laptop, paper, or a YAML file")] = "mini",
 ) -> None:
     """Make everything that some notebooks need and the store lacks: one request a core, each once."""
     from repmatch_lib.book import notebooks
     from repmatch_lib.paths import project_file
 
     files = [project_file(f"notebooks/{name}.ipynb") for name in names]
-    notebooks.prepare([r for file in files for r in notebooks.plan(file, notebooks.settings(file, profile))])
+    notebooks.prepare([r for file in files for r in notebooks.plan(file, notebooks.settings(file, profile), profile)])
 
 
 @app.command()
@@ -219,11 +221,14 @@ def gather(
 def keep(
     names: Annotated[list[str], typer.Argument(help="Notebooks whose records to keep")],
     build: Annotated[Path, typer.Option(help="Folder of the build's records")] = Path("book/executed"),
+    profile: Annotated[str, typer.Option(help="That the build was made with")] = "laptop",
 ) -> None:
-    """Make a build's records the recorded results in data/recorded."""
-    from repmatch_lib.book import ledger
+    """Make a build's records, and the results behind them, the recorded ones in data/recorded."""
+    from repmatch_lib.book import ledger, packing
 
     ledger.keep(build, names)
+    for name in names:
+        packing.pack(name, profile)
     console.print(f"Kept {', '.join(names)}")
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from repmatch_lib.book import tables
 from repmatch_lib.book.ledger import ledger, recorded
-from repmatch_lib.book.records import Record
+from repmatch_lib.book.records import Record, same_estimates
 from repmatch_lib.figures.lines import curves_figure
 from repmatch_lib.figures.points import estimates_figure
 from repmatch_lib.statistics import Estimate
@@ -57,9 +57,13 @@ class Chapter:
 
     @property
     def known(self) -> dict[str, dict[str, Estimate]]:
-        """Estimates by kind of number, the recorded run's first; a kind without any is left out."""
-        of_both = {"recorded": self.recorded.estimates if self.recorded else {}, "this build": self.estimates}
-        return {kind: estimates for kind, estimates in of_both.items() if estimates}
+        """Estimates by kind of number, the recorded run's first; a kind without any is left out.
+
+        There is no build of its own where the page is made of the recorded results.
+        """
+        of_record = self.recorded.estimates if self.recorded else {}
+        ours = {} if self.estimates and same_estimates(self.estimates, of_record) else self.estimates
+        return {kind: found for kind, found in {"recorded": of_record, "this build": ours}.items() if found}
 
     def either(self, values: Iterable[Any], *columns: str) -> list[Any]:
         """This build's values, such as tasks, and those that only the recorded run's rows have in some columns."""

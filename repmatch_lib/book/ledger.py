@@ -51,7 +51,7 @@ def ledger(build: str | Path | Record | None = None, recorded: str | Path | None
     Parameters
     ----------
     build : folder or Record, optional
-        This build's records, or the one a chapter has just made.
+        This build's records, or the one a chapter has just made; one that repeats the recorded one is left out.
     recorded : folder, optional
         ``data/recorded`` if not given.
 
@@ -64,6 +64,7 @@ def ledger(build: str | Path | Record | None = None, recorded: str | Path | None
     """
     known = records(recorded or project_file("data/recorded"))
     built = {build.experiment: build} if isinstance(build, Record) else records(build) if build else {}
+    built = {name: one for name, one in built.items() if not (name in known and one.repeats(known[name]))}
     lines = claims()
     table = pd.DataFrame([_line(claim, known.get(claim.experiment), built.get(claim.experiment)) for claim in lines])
     p_values = [claim.p_value(estimate) for claim, estimate in zip(lines, table.recorded, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import logging
 import os
 import re
@@ -20,7 +21,7 @@ from repmatch_lib.experiments.requests import Request, stages
 from repmatch_lib.paths import project_file
 from repmatch_lib.store import key, write_atomically
 
-PROFILES = ("mini", "laptop", "paper")
+PROFILES = ("recorded", "mini", "laptop", "paper")
 
 
 class ParameterError(ValueError):
@@ -108,11 +109,16 @@ def settings(notebook: str | Path, profile: str = "mini", overrides: Mapping[str
 
 
 def profile_values(profile: str, notebook: str, known: Mapping[str, Parameter]) -> dict[str, Any]:
-    """What a profile sets for a notebook: its common values where the notebook has them, then the notebook's own."""
+    """What a profile sets for a notebook: its common values where the notebook has them, then the notebook's own.
+
+    A profile that is ``like`` another has that one's values for its ``chapters``, and none for the rest.
+    """
     file = Path(profile) if profile.endswith(".yaml") else project_file(f"notebooks/profiles/{profile}.yaml")
     if not file.is_file():
         raise ParameterError(f"unknown profile {profile!r}: give {', '.join(PROFILES)}, or a YAML file")
     content = yaml.safe_load(file.read_text())
+    if "like" in content:
+        return profile_values(content["like"], notebook, known) if notebook in content["chapters"] else {}
     common = {name: value for name, value in content.get("all", {}).items() if name in known}
     return common | content.get(notebook, {})
 
@@ -134,13 +140,13 @@ def parse(assignments: list[str]) -> dict[str, Any]:
     return values
 
 
-def plan(notebook: str | Path, values: Mapping[str, Any]) -> list[Request[Any]]:
+def plan(notebook: str | Path, values: Mapping[str, Any], profile: str = "mini") -> list[Request[Any]]:
     """What a notebook needs of the store: ``runs``, as its cell tagged ``plan`` sets it.
 
     Raises
     ------
     ParameterError
-        If a value is impossible.
+        If a value is impossible, or under the recorded profile asks for what is not recorded.
     """
     source = _tagged(Path(notebook), "plan", required=False)
     scope: dict[str, Any] = dict(values)
@@ -148,7 +154,19 @@ def plan(notebook: str | Path, values: Mapping[str, Any]) -> list[Request[Any]]:
         exec(compile(source, f"{notebook} (plan)", "exec"), scope)
     except ValueError as error:
         raise ParameterError(str(error)) from error
-    return scope.get("runs", [])
+    runs: list[Request[Any]] = scope.get("runs", [])
+    if profile == "recorded":
+        _refuse_unrecorded(Path(notebook).stem, runs)
+    return runs
+
+
+def _refuse_unrecorded(notebook: str, runs: list[Request[Any]]) -> None:
+    for request in itertools.chain(*stages(runs)):
+        if request.sources != {"mini"} and not request.recorded:
+            raise ParameterError(
+                f"{notebook} asks for what is not recorded. {request.near()} Run it on the bundled corpora instead "
+                "(--profile mini), or on the real ones (--profile laptop, with REPMATCH_DATA or the hub)"
+            )
 
 
 def run(
@@ -184,7 +202,7 @@ def run(
     places = {"record": str(folder / f"{out.stem}.json"), "build": str(folder)}
     values |= {name: place for name, place in places.items() if name in values and name not in (overrides or {})}
     if not prepared:
-        prepare(plan(notebook, values), progress)
+        prepare(plan(notebook, values, profile), progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     record = Path(values.get("record", out.with_suffix(".json")))
     earlier = record.read_text() if record.is_file() else None

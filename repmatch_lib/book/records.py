@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from repmatch_lib.experiments.requests import stages
@@ -122,6 +123,10 @@ class Record:
             raise ValueError(f"{path} was changed by hand: its digest does not fit its content; run its notebook again")
         return record
 
+    def repeats(self, other: Record) -> bool:
+        """Whether its estimates are those of another record, but for the rounding of another processor."""
+        return self.estimates.keys() == other.estimates.keys() and same_estimates(self.estimates, other.estimates)
+
     @property
     def table(self) -> pd.DataFrame:
         """The rows as a data frame."""
@@ -134,6 +139,17 @@ class Record:
             for name, e in self.estimates.items()
         }
         return content
+
+
+def same_estimates(some: Mapping[str, Estimate], others: Mapping[str, Estimate]) -> bool:
+    """Whether some estimates are those of the same names among others, but for rounding."""
+    return all(
+        name in others and np.allclose(_ends(one), _ends(others[name]), 1e-5, 1e-7, True) for name, one in some.items()
+    )
+
+
+def _ends(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.value, estimate.low, estimate.high
 
 
 def _learned(origins: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,17 @@ from repmatch_lib.statistics import Estimate
 
 
 def three_columns(ledger: pd.DataFrame, experiment: str | None = None) -> Markdown:
-    """The ledger as a table for a page; one chapter's lines, or all with links to their chapters."""
+    """The ledger as a table for a page; one chapter's lines, or all with links to their chapters.
+
+    There is no column of this build's where the page is built from the record.
+    """
     chosen = ledger if experiment is None else ledger[ledger.experiment == experiment]
+    builds = chosen.build.notna().any()
     rows = [
         {
             "claim": f"{row.where if experiment else chapter_link(row.experiment, row.where)}: {row.claim}",
             "interval must": row.criterion, "paper": row.paper, "recorded": _shown(row.recorded),
-            "this build": _shown(row.build),
+            **({"this build": _shown(row.build)} if builds else {}),
             "verdict": _verdict(row) + ("" if math.isnan(row.holm) else f"; Holm's p = {row.holm:.2g}"),
         }
         for row in chosen.itertuples()
@@ -74,10 +78,9 @@ def rules() -> Markdown:
 
 def learned(build: Record) -> Markdown:
     """What the adapters behind a chapter learned, a line a task, in the recorded run and in this build."""
-    known = {"recorded": recorded(build.experiment), "this build": build}
     rows = []
-    for kind, record in known.items():
-        table = pd.DataFrame(record.provenance.get("learned") or [] if record else [])
+    for kind, record in _both(build).items():
+        table = pd.DataFrame(record.provenance.get("learned") or [])
         for task, of_task in table.groupby("task", sort=False) if len(table) else ():
             losses = pd.DataFrame(of_task.loss.tolist())
             rows.append(
@@ -148,45 +151,25 @@ def recorded_with(folder: str | Path | None = None) -> Markdown:
 
 def running_times(build: Record) -> Markdown:
     """How long the training behind a chapter took, in the recorded run and in this build, as a table for a page."""
-    known = {"recorded": recorded(build.experiment), "this build": build}
     rows = [
         {"": kind, "training, minutes of one core": f"{record.measured['training_seconds'] / 60:.1f}"}
-        for kind, record in known.items()
-        if record
+        for kind, record in _both(build).items()
     ]
     return as_markdown(rows)
 
 
-def beside(
-    experiment: str, build: Mapping[str, Estimate], names: Mapping[str, str] | Iterable[str]
-) -> list[tuple[str, str, Estimate]]:
-    """Estimates of the recorded run and of this build, side by side.
-
-    Parameters
-    ----------
-    experiment : str
-    build : mapping of str to Estimate
-    names : mapping of str to str, or iterable of str
-        By label, the estimate's name; or names that are labels too. What neither run has is left out.
-
-    Returns
-    -------
-    list of (label, kind, Estimate)
-        As `estimates_figure` and `points_table` take them.
-    """
-    names = names if isinstance(names, Mapping) else {name: name for name in names}
-    known = recorded(experiment)
-    kinds = {"recorded": known.estimates if known else {}, "this build": build}
-    return [
-        (shown, kind, found[name]) for shown, name in names.items() for kind, found in kinds.items() if name in found
-    ]
+def _both(build: Record) -> dict[str, Record]:
+    """A chapter's records by the kind of number: one, where the build is made of the recorded results."""
+    known = recorded(build.experiment)
+    ours = {} if known and build.repeats(known) else {"this build": build}
+    return ({"recorded": known} if known else {}) | ours
 
 
 def points_table(
     points: Sequence[tuple[str, str, Estimate | float]], quantity: str = "quantity", spec: str = ".3f"
 ) -> Markdown:
     """Points, as `estimates_figure` draws them, as a table for a page: a line a label, a column a kind of number."""
-    kinds = ["recorded", "this build"] if all(kind != "paper" for _, kind, _ in points) else list(KINDS)
+    kinds = [kind for kind in KINDS if any(kind == one for _, one, _ in points)]
     lines: dict[str, dict[str, str]] = {}
     for label, kind, value in points:
         line = lines.setdefault(label, {quantity: label} | dict.fromkeys(kinds, "–"))

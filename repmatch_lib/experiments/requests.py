@@ -62,6 +62,10 @@ class Request(ABC, Generic[Result]):
         """Where its rows come from: ``mini``, ``local``, ``hub`` or ``auto``."""
         return {value for name, value in recorded.flat(self._plain()).items() if name.split(".")[-1] == "source"}
 
+    def near(self) -> str:
+        """What is recorded nearest to it, in words."""
+        return Recorded().near(self._plain())
+
     def make(self, store: Store | None = None, progress: bool = True) -> Result:
         """The result: recorded, read from the store, or made and put there."""
         store = store or Store()

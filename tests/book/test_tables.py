@@ -7,7 +7,7 @@ import math
 import pytest
 
 import repmatch_lib as rm
-from repmatch_lib.book import tables
+from repmatch_lib.book import chapter
 
 NONE = math.nan
 RECORDED = {"a": rm.Estimate(1.26, 1, 2, 5, "run"), "b": rm.Estimate(2, NONE, NONE, 1, "run")}
@@ -15,11 +15,18 @@ BUILD = {"a": rm.Estimate(3, 2.5, 4, 3, "run"), "c": rm.Estimate(-1, -2, 0, 3, "
 NAMES = {"first": "a", "second": "b", "third": "c", "fourth": "d"}
 
 
+def of_both(experiment: str, build: dict[str, rm.Estimate]) -> list[tuple[str, str, rm.Estimate]]:
+    """The recorded run's estimates and a build's."""
+    both = rm.Chapter(experiment)
+    both.update(build)
+    return both.points(NAMES)
+
+
 @pytest.fixture
 def points(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, rm.Estimate]]:
     record = rm.Record("demo", {}, RECORDED, [], {}, {})
-    monkeypatch.setattr(tables, "recorded", {"demo": record}.get)
-    return rm.beside("demo", BUILD, NAMES)
+    monkeypatch.setattr(chapter, "recorded", {"demo": record}.get)
+    return of_both("demo", BUILD)
 
 
 def test_each_run_gives_what_it_has(points: list[tuple[str, str, rm.Estimate]]) -> None:
@@ -27,7 +34,16 @@ def test_each_run_gives_what_it_has(points: list[tuple[str, str, rm.Estimate]]) 
         ("first", "recorded"), ("first", "this build"), ("second", "recorded"), ("third", "this build"),
     ]  # fmt: skip
     assert points[1][2] is BUILD["a"] and points[2][2] is RECORDED["b"]
-    assert {kind for _, kind, _ in rm.beside("never recorded", BUILD, NAMES)} == {"this build"}
+    assert {kind for _, kind, _ in of_both("never recorded", BUILD)} == {"this build"}
+
+
+def test_a_page_of_the_recorded_results_has_no_build_of_its_own(points: list[tuple[str, str, rm.Estimate]]) -> None:
+    near = {"a": rm.Estimate(1.26 + 1e-9, 1, 2, 5, "run")}  # the last digits are the processor's
+    assert {kind for _, kind, _ in of_both("demo", near)} == {"recorded"}
+    far = {"a": rm.Estimate(1.2601, 1, 2, 5, "run")}
+    assert {kind for _, kind, _ in of_both("demo", far)} == {"recorded", "this build"}
+    lines = [line for line in rm.points_table(of_both("demo", near), "what").data.splitlines() if line.startswith("|")]
+    assert lines[0] == "| what | recorded |"
 
 
 def test_a_table_keeps_the_kinds_of_number_apart(points: list[tuple[str, str, rm.Estimate]]) -> None:
@@ -51,5 +67,5 @@ def test_a_table_keeps_the_kinds_of_number_apart(points: list[tuple[str, str, rm
         "3.0 [2.5, 4.0]",
     ] in with_paper
     unknown = rm.Estimate(math.nan, math.nan, math.nan, 3, "run")
-    assert cells(rm.points_table([("none", "recorded", unknown)], "what").data)[-1] == ["none", "–", "–"]
+    assert cells(rm.points_table([("none", "recorded", unknown)], "what").data)[-1] == ["none", "–"]
     assert "|" not in rm.points_table([]).data
