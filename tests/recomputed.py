@@ -58,10 +58,29 @@ def seeds_of(table: pd.DataFrame) -> list[float]:
 
 def of_pairs(table: pd.DataFrame, name: str) -> Interval:
     first, _, second = name.partition(" - ")
+    if "head_a" in table:  # each run under a head of its own
+        return of_runs(table, first, second)
     return left_out(
         seeds_of(table),
         lambda kept: between(table, first, kept) - (between(table, second, kept) if second else 0),
     )
+
+
+def of_runs(table: pd.DataFrame, first: str, second: str) -> Interval:
+    """Student's interval over heads for a difference; on the logit's scale, by leaving out a head, for a score."""
+    heads = sorted(table.head_a.unique())
+    assert (table.head_a == table.head_b).all()
+
+    def mean(pair: str, kept: set[float]) -> float:
+        return between(table[table.head_a.isin(kept)], pair, {*seeds_of(table)})
+
+    if second:
+        return left_out(heads, lambda kept: mean(first, kept) - mean(second, kept))
+    value = mean(first, {*heads})
+    scale = [np.log(p / (1 - p)) for p in (mean(first, {*heads} - {head}) for head in heads)]
+    middle, n = np.log(value / (1 - value)), len(heads)
+    half = t.ppf(0.975, n - 1) * np.sqrt((n - 1) / n * np.square(np.array(scale) - np.mean(scale)).sum())
+    return value, 1 / (1 + np.exp(half - middle)), 1 / (1 + np.exp(-half - middle))
 
 
 def of_baseline(table: pd.DataFrame, name: str) -> Interval | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -151,7 +151,13 @@ class Chapter:
         return tables.as_markdown(rows) if rows else Markdown("Neither run has any.")
 
     def keep(
-        self, made: Any, rows: pd.DataFrame, path: str, vectors: Iterable[Any] = (), **more: Mapping[str, Any]
+        self,
+        made: Any,
+        rows: pd.DataFrame,
+        path: str,
+        vectors: Iterable[Any] = (),
+        aside: Collection[Any] = (),
+        **more: Mapping[str, Any],
     ) -> Record:
         """Save the chapter's record.
 
@@ -164,10 +170,12 @@ class Chapter:
         path : str
         vectors : iterable of Corpus
             Rows whose vectors were read without training.
+        aside : collection of Request
+            Adapters that no claim rests on: what they learned decides nothing.
         **more
             Added to the record's ``parameters``, ``provenance`` or ``measured``.
         """
-        record = Record.of(self.experiment, made, self.estimates, rows)
+        record = Record.of(self.experiment, made, self.estimates, rows, aside)
         if read := [data.provenance | {"split": data.split} for data in vectors]:
             more = more | {"provenance": dict(more.get("provenance", {})) | {"vectors": read}}
         added = {field: getattr(record, field) | dict(values) for field, values in more.items()}

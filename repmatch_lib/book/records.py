@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -65,8 +65,12 @@ class Record:
         made: Mapping[Asked, Adapter | Outcome | Transferred] | Sequence[Adapter | Updates],
         estimates: Mapping[str, Estimate],
         rows: pd.DataFrame,
+        aside: Collection[Request[Any]] = (),
     ) -> Record:
-        """A record of an experiment on adapters, fine-tunings or instances' updates, with their provenance."""
+        """A record of an experiment on adapters, fine-tunings or instances' updates, with their provenance.
+
+        Of adapters ``aside``, such as those stopped early on purpose, what they learned decides nothing.
+        """
         if isinstance(made, Mapping):  # with the adapters that rankings were made against
             needed = [request for stage in stages(made) for request in stage if isinstance(request, Run)]
             results: dict[Request[Any], Adapter | Outcome | Transferred] = {
@@ -74,9 +78,10 @@ class Record:
             }
             results.update(made.items())
             origins = [result.provenance for result in results.values()]
+            judged = [result.provenance for request, result in results.items() if request not in aside]
             asked = [_flat(dataclasses.asdict(request)) for request in results]
         else:
-            origins = [result.provenance for result in made]
+            origins = judged = [result.provenance for result in made]
             asked = [origin["training"] | origin["corpus"] for origin in origins]
         return cls(
             experiment,
@@ -87,7 +92,7 @@ class Record:
                 "encoder": _common([m["encoder"] for m in origins]),
                 "corpora": _distinct(m["corpus"] for m in origins),
                 "training": _common([m["training"] for m in origins]),
-                "learned": _learned(origins),
+                "learned": _learned(judged),
                 "trained_with": _distinct(m["software"] for m in origins),
                 "software": provenance(),
             },
