@@ -5,7 +5,7 @@
 # make bench  training and the instance engine against the passes and loops that they stand beside
 # make run NB=seed_robustness P="rank=8 seeds=[3,4]"   one notebook with other parameters
 
-PROFILE ?= mini
+PROFILE ?= recorded
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTHON ?= python3
 NB ?= seed_robustness
@@ -13,6 +13,8 @@ P ?=
 # The pinned packages; /dev/null for the newest allowed ones.
 CONSTRAINTS ?= constraints.txt
 
+# FRESH=1: nothing is answered by the recorded results.
+export REPMATCH_FRESH = $(FRESH)
 export REPMATCH_STORE ?= $(CURDIR)/.store
 export TOKENIZERS_PARALLELISM = false
 export TQDM_MININTERVAL = 5
@@ -55,6 +57,8 @@ test: $(VENV)/.installed lint
 lint: $(VENV)/.installed
 	@ruff check . && ruff format --check . && mypy
 
+# On the bundled corpora, unless another profile is named: other parameters are not recorded.
+run: PROFILE = mini
 run: $(VENV)/.installed
 	@repmatch run $(NB) $(P) --profile $(PROFILE)
 

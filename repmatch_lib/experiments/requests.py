@@ -85,10 +85,13 @@ class Request(ABC, Generic[Result]):
         return [file.name for file in folder.iterdir() if file.is_file() and file.name != HASHES]
 
     def pack(self, store: Store) -> tuple[str, tuple[dict[str, Any], Path, list[str], dict[str, Any]]]:
-        """What `Recorded.add` takes: made here if need be, and its provenance where it has one."""
-        folder = self.folder(store, progress=True)
-        origin = getattr(self.read(folder), "provenance", {})
-        made = {"code": self.code} | {name: origin[name] for name in ("software", "measured") if name in origin}
+        """What `Recorded.add` takes: as it is recorded already, or found or made in the store."""
+        if entry := self.recorded:
+            folder, made = Recorded().folder(entry, store), entry.made
+        else:
+            folder = self.folder(store, progress=True)
+            origin = getattr(self.read(folder), "provenance", {})
+            made = {"code": self.code} | {name: origin[name] for name in ("software", "measured") if name in origin}
         return key(**_asked(self)), (json.loads(json.dumps(self._plain())), folder, self.files(folder), made)
 
 

@@ -76,7 +76,7 @@ def test_recorded_results_are_real_and_whole() -> None:
         asked = {c.estimate for c in rm.claims() if c.experiment == record.experiment and not c.needs}
         claimed = [estimate for name, estimate in record.estimates.items() if name in asked]
         assert claimed or not asked
-        assert all(estimate.n >= (3 if estimate.unit == "head" else 5) for estimate in claimed)
+        assert all(estimate.n >= (3 if estimate.unit in ("head", "seed") else 5) for estimate in claimed)
         assert {"encoder", "corpora", "training", "software"} <= record.provenance.keys()
 
 

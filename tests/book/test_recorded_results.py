@@ -1,0 +1,63 @@
+"""The results that the book is built from: whole, answered without corpora, loadable by plain PEFT, small."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import peft
+import pytest
+import torch
+from helpers import ROOT
+
+import repmatch_lib as rm
+from repmatch_lib.book import notebooks
+from repmatch_lib.experiments.recorded import INDEX, Recorded
+from repmatch_lib.experiments.requests import stages
+from repmatch_lib.store import Store
+from repmatch_lib.training.heads import frozen_model
+
+RECORDED = ("dataset_heatmaps", "explorer", "seed_robustness")
+
+
+def asked(name: str) -> list[Any]:
+    file = ROOT / f"notebooks/{name}.ipynb"
+    runs = notebooks.plan(file, notebooks.settings(file, "recorded"), "recorded")
+    return list(itertools.chain(*stages(runs)))
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_chapter_needs_no_training(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(rm.Run, "folder", refuse)
+    found = [request.make(progress=False) for request in asked(name)]
+    assert len(found) >= 10 and all(one.provenance["corpus"]["source"].startswith("local") for one in found)
+
+
+def test_another_setting_is_refused_with_both_ways_on() -> None:
+    file = ROOT / "notebooks/seed_robustness.ipynb"
+    values = notebooks.settings(file, "recorded", {"rank": 8})
+    with pytest.raises(notebooks.ParameterError, match=r"not recorded\. .*rank = 4 \(asked: 8\).*mini.*REPMATCH_DATA"):
+        notebooks.plan(file, values, "recorded")
+
+
+def test_every_file_is_sound_and_the_whole_is_small(tmp_path: Any) -> None:
+    there = Recorded()
+    for entry in there.entries.values():
+        there.folder(entry, Store(tmp_path))
+    sizes = [file.stat().st_size for file in there.root.iterdir()]
+    assert sum(sizes) < 80e6 and max(sizes) < 45e6
+    assert {file.name for file in there.root.iterdir()} == {INDEX} | {e.pack for e in there.entries.values()}
+
+
+def test_plain_peft_loads_what_is_recorded(tmp_path: Any) -> None:
+    run = asked("dataset_heatmaps")[0]
+    folder = Recorded().folder(run.recorded, Store(tmp_path))
+    base = frozen_model(rm.encoder("minilm"), "classification", 2, run.head_seed)
+    model = peft.PeftModel.from_pretrained(base, folder)
+    loaded = {name: p for name, p in model.named_parameters() if "lora_B" in name}
+    assert len(loaded) == 6 and all(p.abs().max() > 1e-3 for p in loaded.values())
+    assert rm.repmatch(model, folder).score == pytest.approx(1, abs=1e-6)
+    assert torch.isfinite(torch.stack([p.norm() for p in loaded.values()])).all()
