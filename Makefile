@@ -3,6 +3,7 @@
 # make pdf    the whole book as one PDF, printed by Chromium
 # make test   lint, types, unit and property tests, every notebook, the book with warnings as errors
 # make bench  training and the instance engine against the passes and loops that they stand beside
+# make verify N=5   so many recorded results computed again from the corpora
 # make run NB=seed_robustness P="rank=8 seeds=[3,4]"   one notebook with other parameters
 
 PROFILE ?= recorded
@@ -24,7 +25,7 @@ VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --quiet host reason rules --config profile=$(PROFILE) --
 
-.PHONY: install book slides pdf test run bench record lint links serve clean
+.PHONY: install book slides pdf test run bench record verify lint links serve clean
 
 book: $(VENV)/.installed
 	@$(SNAKEMAKE) book slides
@@ -67,6 +68,10 @@ bench: export OMP_NUM_THREADS = $(CORES)
 bench: $(VENV)/.installed
 	@python benchmarks/training.py
 	@python benchmarks/instances.py $(B)
+
+# Compute some recorded results again from the corpora.
+verify: $(VENV)/.installed
+	@repmatch verify --sample $(or $(N),1)
 
 # Keep a laptop build's records as the recorded results.
 record: $(VENV)/.installed

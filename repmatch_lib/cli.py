@@ -232,6 +232,26 @@ def keep(
     console.print(f"Kept {', '.join(names)}")
 
 
+@app.command()
+def verify(
+    sample: Annotated[int, typer.Option(help="How many, drawn at random")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the draw")] = 0,
+) -> None:
+    """Compute recorded results again from the corpora, and say how far off they are."""
+    from repmatch_lib.experiments.verification import verify as verified
+
+    results = []
+    for found in verified(sample, seed):
+        results.append(found)
+        console.print(
+            f"{found.pack}: {found.request.to_json()}\n  {found.verdict}: off by {found.off:.1e} of the largest number, "
+            f"{found.seconds:.0f} s",
+            soft_wrap=True, highlight=False,
+        )  # fmt: skip
+    if any(found.verdict == "different" for found in results):
+        raise ValueError("not all recorded results came out again")
+
+
 def main() -> None:
     """Run the command; an error that names its mend is shown as one message, not as a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=errors)])

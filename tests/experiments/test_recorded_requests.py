@@ -14,6 +14,7 @@ from helpers import Tiny
 import repmatch_lib as rm
 from repmatch_lib.experiments import recorded, requests
 from repmatch_lib.experiments.recorded import Recorded
+from repmatch_lib.experiments.verification import Verified, off, verify
 from repmatch_lib.store import Store
 
 
@@ -97,3 +98,21 @@ def test_the_same_results_give_the_same_bytes(run: rm.Run, store: Recorded, tmp_
     assert {file.name: file.read_bytes() for file in store.root.iterdir()} == first
     store.add("other.zip", dict([replace(run, seed=1).pack(Store(tmp_path / "maker"))]))
     assert len(store.entries) == 2 and (store.root / "toy.zip").read_bytes() == first["toy.zip"]
+
+
+def test_a_result_is_computed_again(run: rm.Run, store: Recorded) -> None:
+    (found,) = verify(sample=5, there=store)
+    assert found.request == run and found.pack == "toy.zip" and found.verdict == "equal" and found.seconds > 0
+    with pytest.raises(ValueError, match="sample = 0 of 1 recorded results"):
+        next(verify(0, there=store))
+
+
+def test_how_far_off_a_result_is(run: rm.Run, tmp_path: Path) -> None:
+    adapter = run.make(Store(tmp_path), progress=False)
+    name, tensor = next(iter(adapter.tensors.items()))
+    largest = max(float(t.abs().max()) for t in adapter.tensors.values())
+    moved = replace(adapter, tensors=adapter.tensors | {name: tensor + 0.01})
+    assert off(adapter, moved) == pytest.approx(0.01 / largest, rel=1e-4)
+    assert off(adapter, replace(adapter, tensors=adapter.tensors | {name: tensor[:1]})) == float("inf")
+    assert Verified(run, "toy.zip", 1e-5, 1.0).verdict.startswith("within")
+    assert Verified(run, "toy.zip", 1e-2, 1.0).verdict == "different"

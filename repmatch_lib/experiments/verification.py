@@ -1,0 +1,105 @@
+"""Recorded results computed again from the corpora, and how far off they are."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from repmatch_lib.experiments.catalogue import parse
+from repmatch_lib.experiments.recorded import Recorded
+from repmatch_lib.experiments.requests import Request
+from repmatch_lib.instances.scores import Scores
+from repmatch_lib.similarity.adapters import Adapter
+from repmatch_lib.store import Store
+from repmatch_lib.training.fine_tuning import Outcome
+
+TOLERANCE = 1e-3  # of what another processor's order of summing may come to, as a share of a result's largest number
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A recorded result and a new one.
+
+    Attributes
+    ----------
+    request : Request
+    pack : str
+        Where it is recorded.
+    off : float
+        Largest difference of two numbers, as a share of the largest number; infinite where their shapes differ.
+    seconds : float
+        That the new one took.
+    """
+
+    request: Request[Any]
+    pack: str
+    off: float
+    seconds: float
+
+    @property
+    def verdict(self) -> str:
+        """``"equal"``, ``"within the arithmetic's tolerance"`` or ``"different"``."""
+        return (
+            "equal" if self.off == 0 else "within the arithmetic's tolerance" if self.off < TOLERANCE else "different"
+        )
+
+
+def verify(sample: int = 1, seed: int = 0, there: Recorded | None = None) -> Iterator[Verified]:
+    """Compute some recorded results again, each into a store of its own.
+
+    Parameters
+    ----------
+    sample : int
+        So many, drawn at random; all if there are no more.
+    seed : int
+        Of the draw.
+    there : Recorded, optional
+        ``data/recorded/results`` of the project if not given.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a corpus is not at hand.
+    ValueError
+        If nothing is recorded, or ``sample`` is below 1.
+    """
+    there = there or Recorded()
+    entries = list(there.entries.values())
+    if not entries or sample < 1:
+        raise ValueError(f"sample = {sample} of {len(entries)} recorded results: give at least 1, where there are any")
+    for k in np.random.default_rng(seed).permutation(len(entries))[:sample]:
+        request: Request[Any] = parse(json.dumps(entries[k].settings))
+        with tempfile.TemporaryDirectory() as place:
+            store, started = Store(place), time.perf_counter()
+            anew = request.read(request.folder(store, progress=False))
+            seconds = time.perf_counter() - started
+            yield Verified(request, entries[k].pack, off(request.read(there.folder(entries[k], store)), anew), seconds)
+
+
+def off(one: Any, other: Any) -> float:
+    """Largest difference between the numbers of two results, as a share of the first one's largest number."""
+    numbers, others = _numbers(one), _numbers(other)
+    if numbers.keys() != others.keys() or any(numbers[name].shape != others[name].shape for name in numbers):
+        return float("inf")
+    largest = max(float(np.abs(values).max()) for values in numbers.values())
+    return max(float(np.abs(values - others[name]).max()) for name, values in numbers.items()) / (largest or 1.0)
+
+
+def _numbers(result: Any) -> dict[str, np.ndarray]:
+    match result:
+        case Adapter():
+            return {name: tensor.double().numpy() for name, tensor in result.tensors.items()}
+        case Scores():
+            return _numbers(result.to_pandas())
+        case pd.DataFrame():
+            return {name: column.to_numpy() for name, column in result.select_dtypes("number").items()}
+        case Outcome():
+            return {result.metric: np.array(result.value)}
+    raise TypeError(f"results of type {type(result).__name__} cannot be compared yet")
