@@ -244,8 +244,8 @@ def verify(
     for found in verified(sample, seed):
         results.append(found)
         console.print(
-            f"{found.pack}: {found.request.to_json()}\n  {found.verdict}: off by {found.off:.1e} of the largest number, "
-            f"{found.seconds:.0f} s",
+            f"{found.pack}: {found.request.to_json()}\n"
+            f"  {found.verdict}: off by {found.off:.1e} of the largest number, {found.seconds:.0f} s",
             soft_wrap=True, highlight=False,
         )  # fmt: skip
     if any(found.verdict == "different" for found in results):
