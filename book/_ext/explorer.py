@@ -60,7 +60,7 @@ def page_numbers(kind: str, record: Record) -> dict[str, Any]:
         whole = record.estimates[f"{a}|{b}, rank {rank}, {side}"]
         entries[f"{a}|{b}|{rank}|{side}"] = {
             "score": _rounded([whole.value, whole.low, whole.high]),
-            "layers": [_rounded(row) for row in rows[["score", "low", "high"]].to_numpy().tolist()],
+            "layers": [_rounded(row) for row in rows.reindex(columns=["score", "low", "high"]).to_numpy().tolist()],
             "grids": [[_rounded(line) for line in grid] for grid in rows.grid],
             "chance": round(rows.chance.iloc[0], 4),
             "chance_95": round(rows.chance_95.iloc[0], 4),
