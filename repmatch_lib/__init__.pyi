@@ -150,12 +150,17 @@ from .experiments.images import (
     image_set as image_set,
     rotations_named as rotations_named,
 )
+from .experiments.instance_likeness import (
+    InstanceLikeness as InstanceLikeness,
+    Instances as Instances,
+    Likeness as Likeness,
+)
 from .experiments.instance_pairs import (
     by_label as by_label,
-    other_instance as other_instance,
+    compared as compared,
     over_heads as over_heads,
     over_instances as over_instances,
-    same_instance as same_instance,
+    seeds_apart as seeds_apart,
     under_two_heads as under_two_heads,
     with_other_labels as with_other_labels,
 )

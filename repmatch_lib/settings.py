@@ -21,6 +21,7 @@ def _no_bare_name(names: object) -> object:
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
+Seeds = tuple[Seed, ...]
 Positive = Annotated[float, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]

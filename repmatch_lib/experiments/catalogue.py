@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from repmatch_lib.experiments.fine_tunings import FineTuning
+from repmatch_lib.experiments.instance_likeness import InstanceLikeness
 from repmatch_lib.experiments.pools import Coverage, Deduplicated, EarlyErrors
 from repmatch_lib.experiments.rankings import Ranking
 from repmatch_lib.experiments.requests import Request
@@ -13,7 +14,18 @@ from repmatch_lib.experiments.runs import FullRun, Run
 from repmatch_lib.experiments.transfer import Transfer
 
 KINDS: dict[str, type[Request[Any]]] = {
-    kind.kind: kind for kind in (Run, FullRun, Ranking, Deduplicated, Coverage, EarlyErrors, FineTuning, Transfer)
+    kind.kind: kind
+    for kind in (
+        Run,
+        FullRun,
+        InstanceLikeness,
+        Ranking,
+        Deduplicated,
+        Coverage,
+        EarlyErrors,
+        FineTuning,
+        Transfer,
+    )
 }
 
 

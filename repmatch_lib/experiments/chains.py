@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from repmatch_lib.experiments.fine_tunings import FineTuning
@@ -13,8 +15,8 @@ from repmatch_lib.experiments.pools import Deduplicated
 from repmatch_lib.experiments.rankings import Ranking
 from repmatch_lib.experiments.runs import Run
 from repmatch_lib.experiments.selections import Balance, Rule, Selection
-from repmatch_lib.settings import Count, Length, Rate, Seed, Share, checked
-from repmatch_lib.statistics import Estimate, jackknife, mean_over, paired
+from repmatch_lib.settings import Count, Length, Rate, Share, checked
+from repmatch_lib.statistics import Estimate, jackknife
 
 if TYPE_CHECKING:
     from repmatch_lib.training.fine_tuning import Outcome
@@ -26,8 +28,11 @@ class Chain:
 
     Attributes
     ----------
-    encoder, source, rows, rank, lr, epochs, head_seed
+    encoder, source, rows, rank, lr, epochs
         Of the target adapter; see `Run`.
+    targets : int
+        Of a task, each under a head and on a draw of rows of its own. The runs take turns: one has the target of its
+        seed modulo their number.
     pool : int, optional
         Rows that are scored and chosen from; all if not given.
     k : int
@@ -48,7 +53,7 @@ class Chain:
     rank: Count = 1
     lr: Rate = 1e-4
     epochs: Count | None = None
-    head_seed: Seed = 0
+    targets: Count = 3
     pool: Count | None = None
     k: Count = 100
     max_length: Length = 128
@@ -60,8 +65,10 @@ class Chain:
 
     def target(self, task: str, seed: int, **changes: Any) -> Run:
         """The run whose adapter instances are compared with."""
-        names = ("encoder", "source", "rows", "rank", "lr", "epochs", "head_seed", "max_length")
-        return Run(task, seed=seed, **{name: getattr(self, name) for name in names} | changes)
+        names = ("encoder", "source", "rows", "rank", "lr", "epochs", "max_length")
+        settings = {name: getattr(self, name) for name in names}
+        settings |= dict.fromkeys(("seed", "head_seed", "sample_seed"), seed % self.targets)
+        return Run(task, **settings | changes)
 
     def run(
         self,
@@ -71,6 +78,7 @@ class Chain:
         balance: Balance | None = None,
         *,
         k: int | None = None,
+        among: int | None = None,
         share: Share | None = None,
         pooling: Literal["mean", "cls"] = "mean",
         method: Literal["full", "lora"] = "full",
@@ -81,11 +89,13 @@ class Chain:
         Parameters
         ----------
         task, seed : str, int
-            The seed is the target's, the draw's and the fine-tuning's.
+            The seed is the draws' and the fine-tuning's.
         rule, balance : str
             See `Selection`.
         k : int, optional
             Instances to keep, if not those of the chain.
+        among : int, optional
+            See `Selection`.
         share : float, optional
             Of the pool that SemDeDup leaves to choose from; see `Deduplicated`.
         pooling : {"mean", "cls"}
@@ -97,7 +107,7 @@ class Chain:
         ranking = Ranking(self.target(task, seed, **target), rows=self.pool)
         left = ranking if share is None else Deduplicated(ranking, share, pooling)
         return FineTuning(
-            Selection(left, rule, k or self.k, balance, draw=seed), method=method, seed=seed,
+            Selection(left, rule, k or self.k, balance, seed, among), method=method, seed=seed,
             lr=self.tuning_lr if method == "full" else self.lora_lr, epochs=self.tuning_epochs,
             batch_size=self.tuning_batch, max_length=self.max_length, evaluated=self.evaluated,
         )  # fmt: skip
@@ -109,6 +119,7 @@ class Chain:
 
 Key = tuple[Any, ...]  # what is compared, such as a task and a rule
 Asked = Mapping[Key, Mapping[int, FineTuning]]
+Bounds = tuple[float, float]
 
 
 def every_request(asked: Asked) -> list[FineTuning]:
@@ -149,17 +160,39 @@ class Outcomes:
             for seed, request in of_seeds.items()
         }
 
+    @property
+    def targets(self) -> dict[int, list[int]]:
+        """Seeds of the runs that share a target, by the first of them."""
+        shared: dict[Run, list[int]] = {}
+        for seed, request in next(iter(self.asked.values())).items():
+            shared.setdefault(request.selection.ranking.target, []).append(seed)
+        return {seeds[0]: seeds for seeds in shared.values()}
+
+    def estimate(self, statistic: Callable[[list[int]], float], bounds: Bounds | None = None) -> Estimate:
+        """A statistic of seeds, and its interval from leaving out one target with all its runs at a time."""
+        runs = self.targets
+        return jackknife(
+            list(runs), lambda kept: statistic([seed for first in kept for seed in runs[first]]), "target", bounds
+        )
+
+    def over(
+        self, values: Mapping[int, float], less: Mapping[int, float] | None = None, bounds: Bounds | None = None
+    ) -> Estimate:
+        """The mean over runs of one value a seed, or of its difference from another, with `estimate`'s interval."""
+        differences = {seed: value - (less[seed] if less else 0.0) for seed, value in values.items()}
+        return self.estimate(lambda seeds: _mean(differences[seed] for seed in seeds), bounds)
+
     def instances(self, *key: Hashable) -> dict[int, list[Any]]:
         """Ids of the kept instances in the order of choice, by seed."""
         return {seed: one.instances for seed, one in self.outcomes[key].items()}
 
     def mean(self, *key: Hashable) -> Estimate:
-        """Accuracy or F1 in percent, mean over seeds."""
-        return mean_over(self.percent[key], bounds=(0, 100))
+        """Accuracy or F1 in percent, mean over runs."""
+        return self.over(self.percent[key], bounds=(0, 100))
 
     def less(self, a: tuple[Hashable, ...], b: tuple[Hashable, ...]) -> Estimate:
         """One selection less another in percentage points, seed by seed."""
-        return paired(self.percent[a], self.percent[b])
+        return self.over(self.percent[a], self.percent[b])
 
     def largest_class(self, *key: Hashable) -> dict[int, float]:
         """Share of the commonest class among the kept instances, in percent, by seed."""
@@ -169,21 +202,19 @@ class Outcomes:
         """Share of instances that two selections have in common, in percent, by seed."""
         return {seed: _shared(one, self.outcomes[b][seed]) for seed, one in self.outcomes[a].items()}
 
-    def shared_by_seeds(self, *key: Hashable) -> Estimate:
-        """Share of instances that two seeds of one selection have in common, in percent, mean over pairs of seeds."""
-        of_seeds = self.outcomes[key]
+    def shared_by_targets(self, *key: Hashable) -> Estimate:
+        """Share of instances that the selections of two targets have in common, in percent, mean over pairs."""
 
-        def mean(kept: list[Any]) -> float:
-            shares = [_shared(of_seeds[one], of_seeds[other]) for one, other in combinations(kept, 2)]
-            return sum(shares) / len(shares) if shares else float("nan")
+        def mean(kept: list[int]) -> float:
+            pairs = combinations([self.outcomes[key][seed] for seed in kept], 2)
+            return _mean(_shared(one, other) for one, other in pairs)
 
-        return jackknife(list(of_seeds), mean, "run")
+        return jackknife(list(self.targets), mean, "target")
 
     def commonest_class(self, *key: Hashable) -> Estimate:
         """Accuracy of always naming the commonest class of the development rows, in percent."""
-        dev = next(iter(self.asked[key].values())).development()
-        share = dev.table["label"].to_pandas().value_counts(normalize=True).max()
-        return Estimate(100 * float(share), float("nan"), float("nan"), len(dev), "row")
+        learned = next(iter(self.outcomes[key].values())).provenance["learned"]
+        return Estimate(100 * learned["constant"], math.nan, math.nan, learned["rows"], "row")
 
     def table(self, *names: str) -> pd.DataFrame:
         """One row a fine-tuning: its key under these names, ``seed``, ``value``, ``metric``, and its classes."""
@@ -194,6 +225,10 @@ class Outcomes:
             for key, of_seeds in self.outcomes.items()
             for seed, one in of_seeds.items()
         )
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(known)) if (known := list(values)) else math.nan
 
 
 def _shared(one: Any, other: Any) -> float:

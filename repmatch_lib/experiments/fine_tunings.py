@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from repmatch_lib.data.corpora import Corpus, load
+from repmatch_lib.data.samples import load_at_most
 from repmatch_lib.experiments.requests import Request
 from repmatch_lib.experiments.selections import Selection
 from repmatch_lib.settings import Count, Length, Method, Rate, Seed, checked
@@ -35,8 +36,8 @@ class FineTuning(Request["Outcome"]):
     rank : int
         LoRA's.
     evaluated : int, optional
-        Rows of the development set, drawn once; all if not given. A task of one file is evaluated on its rows that
-        are neither in the pool nor trained on by the target.
+        Rows of the development set at most, drawn once; all if not given. A task of one file is evaluated on its rows
+        that are neither in the pool nor trained on by the target.
     """
 
     kind: ClassVar[str] = "fine-tuning"
@@ -65,7 +66,7 @@ class FineTuning(Request["Outcome"]):
         """
         pool, run = self.selection.pool(), self.selection.ranking.target
         if not pool.task.one_file:
-            return load(pool.task, "validation", run.source, self.evaluated)
+            return load_at_most(pool.task, "validation", run.source, self.evaluated)
         whole = load(pool.task, source=run.source)
         known = {*pool.table["id"].to_pylist(), *run.rows_of().table["id"].to_pylist()}
         free = [row for row, number in enumerate(whole.table["id"].to_pylist()) if number not in known]

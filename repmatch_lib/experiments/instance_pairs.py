@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import combinations, product
 
 import pyarrow as pa
 import torch
@@ -16,48 +15,57 @@ from repmatch_lib.similarity.subspaces import grassmann_similarity, repmatch_sco
 from repmatch_lib.statistics import Estimate, jackknife
 
 
-def same_instance(bases: Sequence[Tensor]) -> Tensor:
-    """Grids of each instance with itself under another seed.
+def compared(bases: Sequence[Tensor], others: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
+    """Compare instances with themselves and with each other.
 
     Parameters
     ----------
     bases : sequence of Tensor, each of shape (n, L, width, r)
         Of n instances, one a seed; see `Updates.basis`.
+    others : sequence of Tensor, each of shape (n, L, width, r), optional
+        Of the same instances trained in another way; ``bases`` if not given.
 
     Returns
     -------
-    Tensor, shape (pairs of seeds, n, L, r, r)
+    dict of str to Tensor
+        ``itself``, shape (S, S, n, L): scores of each instance with itself, under a seed of ``bases`` (first axis) and
+        one of ``others`` (second). ``others``, shape (n, n, L): of every two instances under one seed of ``bases``,
+        mean over seeds. ``itself grid`` and ``others grid``, shape (L, r, r): mean grids over the pairs that differ in
+        seed, and in instance.
     """
-    return torch.stack([grassmann_similarity(one, other) for one, other in combinations(bases, 2)])
+    itself = torch.stack([torch.stack([grassmann_similarity(a, b) for b in others or bases]) for a in bases])
+    pairs = torch.stack([torch.stack([grassmann_similarity(row, basis) for row in basis]) for basis in bases])
+    return {
+        "itself": repmatch_score(itself),
+        "others": repmatch_score(pairs).mean(0),
+        "itself grid": itself[*_pairs(len(bases))].mean((0, 1)),
+        "others grid": pairs[:, *_pairs(len(bases[0]))].mean((0, 1)),
+    }
 
 
-def other_instance(bases: Sequence[Tensor]) -> Tensor:
-    """Grids of every instance with every other under one seed, itself among them.
-
-    Returns
-    -------
-    Tensor, shape (seeds, n, n, L, r, r)
-    """
-    return torch.stack([torch.stack([grassmann_similarity(one, basis) for one in basis]) for basis in bases])
-
-
-def under_two_heads(first: Sequence[Tensor], second: Sequence[Tensor], same_start: bool) -> Tensor:
-    """Scores of each instance with itself under another head, mean over instances and pairs of seeds.
+def seeds_apart(itself: Tensor) -> Tensor:
+    """Scores of each instance with itself under two seeds of one way of training, shape (n, L), mean over pairs.
 
     Parameters
     ----------
-    first, second : sequence of Tensor, each of shape (n, L, width, r)
-        Under either head, one a seed.
+    itself : Tensor, shape (S, S, n, L)
+        From `compared`.
+    """
+    return itself[*_pairs(len(itself))].mean(0)
+
+
+def under_two_heads(itself: Tensor, same_start: bool) -> Tensor:
+    """Scores of each instance with itself under another head, shape (L,), mean over instances and pairs of seeds.
+
+    Parameters
+    ----------
+    itself : Tensor, shape (S, S, n, L)
+        From `compared`, the other way of training having another head.
     same_start : bool
         Pairs of one seed, so of one LoRA start; or of two.
-
-    Returns
-    -------
-    Tensor, shape (L,)
     """
-    places = [(i, j) for i, j in product(range(len(first)), repeat=2) if (i == j) == same_start]
-    scores = [repmatch_score(grassmann_similarity(first[i], second[j])) for i, j in places]
-    return torch.stack(scores).mean((0, 1))
+    one_seed = torch.eye(len(itself), dtype=torch.bool)
+    return itself[one_seed if same_start else ~one_seed].mean((0, 1))
 
 
 def over_instances(scores: Tensor) -> Estimate:
@@ -126,6 +134,10 @@ def by_label(scores: Tensor, labels: Tensor) -> dict[str, Estimate]:
         "other label ahead": ahead,
     }
     return {name: jackknife(range(len(labels)), partial(mean, of), "instance") for name, of in statistics.items()}
+
+
+def _pairs(n: int) -> Tensor:
+    return torch.combinations(torch.arange(n)).T
 
 
 def with_other_labels(data: Corpus) -> Corpus:

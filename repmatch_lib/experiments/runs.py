@@ -127,13 +127,23 @@ class Run(Request["Adapter"]):
 
         settings, dev = self.settings(), self.development()
         folder = _kept(self, self, settings, dev, write, store)
-        if self.step is None:
-            return folder
-        steps = {int(place.name.removeprefix("step-")): place for place in folder.glob("step-*")}
-        if self.step not in steps:
+        return folder if self.step is None else self._snapshot(self.step, folder, settings, dev, store)
+
+    def _snapshot(self, step: int, trained: Path, settings: dict[str, Any], dev: Corpus | None, store: Store) -> Path:
+        """The folder of the adapter at a step, which says what it knows as the last one does."""
+        from repmatch_lib.similarity.adapters import Adapter
+        from repmatch_lib.training.lora import judged
+
+        steps = {int(place.name.removeprefix("step-")): place for place in trained.glob("step-*")}
+        if step not in steps:
             known = ", ".join(map(str, sorted(steps))) or "none"
-            raise ValueError(f"step = {self.step}: this training left snapshots at {known}; step=None is its end")
-        return steps[self.step]
+            raise ValueError(f"step = {step}: this training left snapshots at {known}; step=None is its end")
+
+        def write(folder: Path) -> None:
+            snapshot = Adapter.load(steps[step])
+            judged(snapshot, encoder(self.encoder), self.rows_of(), dev).save(folder)
+
+        return _kept(self, self, settings | {"step": step}, dev, write, store)
 
     def read(self, folder: Path) -> Adapter:
         """The adapter."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import model_validator
 
 from repmatch_lib.data.corpora import Corpus
@@ -49,6 +50,8 @@ class Selection:
     draw : int
         Seed of a random draw; added to the ranking's seed where instances are to be covered, so that each draw has
         updates of its own.
+    among : int, optional
+        Choose from so many of the pool's rows, drawn at random by ``draw``; the scores are those of the whole pool.
     """
 
     ranking: Ranking | Deduplicated
@@ -56,6 +59,7 @@ class Selection:
     k: Count = 100
     balance: Balance | None = None
     draw: Seed = 0
+    among: Count | None = None
 
     @model_validator(mode="after")
     def _has_classes(self) -> Selection:
@@ -93,7 +97,9 @@ class Selection:
             table[["loss", "score"]] = self._scores.make(store, progress).to_pandas()[["loss", "score"]]
         for request in self._looked_up:
             table = table.join(request.make(store, progress))
+        rows = np.arange(len(pool))
         if isinstance(self.ranking, Deduplicated):
             rows = self.ranking.rows(store, progress)
-            pool, table = pool.take(rows), table.iloc[rows]
-        return pool.take(select(table, self.k, self.balance, self.rule, self.draw))
+        if self.among:
+            rows = np.sort(np.random.default_rng(self.draw).permutation(rows)[: self.among])
+        return pool.take(rows[select(table.iloc[rows], self.k, self.balance, self.rule, self.draw)])

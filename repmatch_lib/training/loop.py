@@ -143,12 +143,10 @@ def train(
     }
     constant = constant_loss(encoded.targets, data.task.kind)
     loss = {"constant": constant, "first_epoch": done.losses[0], "last_epoch": done.losses[-1]}
-    return (
-        origin(encoder, data, how, **also) | _learned(model, encoder, dev, how) | {"loss": loss, "measured": measured}
-    )
+    return origin(encoder, data, how, **also) | learned(model, encoder, dev, how) | {"loss": loss, "measured": measured}
 
 
-def _learned(model: torch.nn.Module, encoder: Encoder, dev: Corpus | None, how: Training) -> dict[str, Any]:
+def learned(model: torch.nn.Module, encoder: Encoder, dev: Corpus | None, how: Training) -> dict[str, Any]:
     """What the trained model knows of development rows, and which they were."""
     if dev is None:
         return {}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import tempfile
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repmatch_lib.data.corpora import Corpus
 from repmatch_lib.similarity.adapters import Adapter
 from repmatch_lib.store import write_atomically
+from repmatch_lib.training.batching import encode
 from repmatch_lib.training.checkpoints import Position, log_steps
 from repmatch_lib.training.encoders import Encoder
 from repmatch_lib.training.heads import frozen_model, lora_model
-from repmatch_lib.training.loop import Training, origin, steps_an_epoch, train
+from repmatch_lib.training.knowledge import constant_loss
+from repmatch_lib.training.loop import Training, learned, origin, steps_an_epoch, train
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -82,7 +85,11 @@ def train_adapter(
 
     def leave_snapshot(position: Position) -> None:
         if work and position.step in snapshots:
-            of_step = known | {"name": f"{name}, step {position.step}", "step": position.step}
+            now = position.total / min(position.batch * how.batch_size, len(data))
+            loss = {"first_epoch": (*position.losses, now)[0], "last_epoch": now}
+            # Of a training's seconds a snapshot has none: they are those of its last adapter.
+            more_known = {"step": position.step, "loss": loss, "measured": {"seconds": 0.0}}
+            of_step = known | {"name": f"{name}, step {position.step}"} | more_known
             _adapter(model, encoder, of_step).save(Path(work) / f"step-{position.step}")
 
     state = _state_in(Path(work), known, encoder, data) if work else None
@@ -91,6 +98,29 @@ def train_adapter(
     if not all(tensor.isfinite().all() for tensor in trained.tensors.values()):
         raise FloatingPointError(f"{data.title}: the update is not finite after training; lower lr (now {how.lr})")
     return trained
+
+
+def judged(snapshot: Adapter, encoder: Encoder, data: Corpus, dev: Corpus | None = None) -> Adapter:
+    """A training's snapshot, with what it knows of its task in its provenance as `train_adapter` says of the last one.
+
+    Parameters
+    ----------
+    snapshot : Adapter
+        Left by `train_adapter` in its folder.
+    encoder, data, dev
+        Of that training.
+    """
+    from peft import PeftModel
+
+    of_training = snapshot.provenance["training"]
+    how = Training(**{field.name: of_training[field.name] for field in fields(Training) if field.name in of_training})
+    base = frozen_model(encoder, data.task.kind, data.task.outputs, of_training["head_seed"])
+    with tempfile.TemporaryDirectory() as saved:
+        model = PeftModel.from_pretrained(base, snapshot.save(saved)).to(how.device)
+    constant = constant_loss(encode(encoder.tokenizer(), data, how.max_length).targets, data.task.kind)
+    loss = {"constant": constant} | snapshot.provenance["loss"]
+    known = snapshot.provenance | learned(model, encoder, dev, how) | {"loss": loss}
+    return replace(snapshot, provenance=known)
 
 
 def _adapter(model: PeftModel, encoder: Encoder, provenance: dict[str, Any]) -> Adapter:

@@ -6,11 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t
 
 import repmatch_lib as rm
 from repmatch_lib.experiments.chains import Outcomes
 
-SEEDS = range(4)
+SEEDS = range(6)
+TARGETS = 3  # each of two runs
 
 
 def fine_tuning(key: str, seed: int) -> SimpleNamespace:
@@ -20,12 +22,13 @@ def fine_tuning(key: str, seed: int) -> SimpleNamespace:
     classes = int(random.integers(1, 10))
     labels = {"a": classes, "b": 10 - classes}
     outcome = SimpleNamespace(value=float(random.random()), metric="accuracy", labels=labels, instances=kept)
-    return SimpleNamespace(make=lambda progress: outcome, outcome=outcome)
+    selection = SimpleNamespace(ranking=SimpleNamespace(target=seed % TARGETS))
+    return SimpleNamespace(make=lambda progress: outcome, outcome=outcome, selection=selection)
 
 
 @pytest.fixture
 def outcomes() -> Outcomes:
-    """Of two ways to select, under four seeds."""
+    """Of two ways to select, under six seeds."""
     return Outcomes({(way,): {seed: fine_tuning(way, seed) for seed in SEEDS} for way in "xy"})
 
 
@@ -39,8 +42,18 @@ def test_shares_by_counting(outcomes: Outcomes) -> None:
         assert share == 10 * sum(one in y[seed].instances for one in x[seed].instances)
     for seed, share in outcomes.largest_class("x").items():
         assert share == 10 * max(x[seed].labels["a"], x[seed].labels["b"])
-    pairs = [10 * sum(one in x[b].instances for one in x[a].instances) for a, b in combinations(SEEDS, 2)]
-    assert outcomes.shared_by_seeds("x").value == pytest.approx(sum(pairs) / len(pairs))
+    firsts = range(TARGETS)
+    pairs = [10 * sum(one in x[b].instances for one in x[a].instances) for a, b in combinations(firsts, 2)]
+    assert outcomes.shared_by_targets("x").value == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_an_interval_leaves_out_a_target_with_its_runs(outcomes: Outcomes) -> None:
+    gaps = {seed: 100 * (outcomes["x",][seed].value - outcomes["y",][seed].value) for seed in SEEDS}
+    by_target = [(gaps[target] + gaps[target + TARGETS]) / 2 for target in range(TARGETS)]
+    half = float(t.ppf(0.975, TARGETS - 1) * np.std(by_target, ddof=1) / TARGETS**0.5)
+    gap = outcomes.less(("x",), ("y",))
+    assert (gap.n, gap.unit) == (TARGETS, "target") and gap.value == pytest.approx(np.mean(by_target))
+    assert (gap.low, gap.high) == pytest.approx((gap.value - half, gap.value + half))
 
 
 def test_a_row_for_each_fine_tuning(outcomes: Outcomes) -> None:
@@ -50,9 +63,12 @@ def test_a_row_for_each_fine_tuning(outcomes: Outcomes) -> None:
 
 
 def test_a_chain_hands_its_settings_down() -> None:
-    chain = rm.Chain(source="mini", rows=7, pool=9, k=3, lora_lr=1e-2, tuning_lr=1e-3)
-    one = chain.run("sst2", 5, "random", k=2, share=0.5, method="lora", rank=4)
+    chain = rm.Chain(source="mini", rows=7, pool=9, k=3, lora_lr=1e-2, tuning_lr=1e-3, targets=4)
+    one = chain.run("sst2", 5, "random", k=2, share=0.5, among=8, method="lora", rank=4)
     assert (one.seed, one.lr, one.selection.k, one.selection.draw) == (5, 1e-2, 2, 5)
+    assert one.selection.among == 8
+    target = one.selection.ranking.target
+    assert (target.seed, target.head_seed, target.sample_seed) == (1, 1, 1)  # the sixth run has the second target
     assert one.selection.ranking.share == 0.5 and one.selection.ranking.ranking.rows == 9
     assert (one.selection.ranking.target.rank, one.selection.ranking.target.rows) == (4, 7)
     assert chain.run("sst2", 5).selection.k == 3 and chain.run("sst2", 5).lr == 1e-3

@@ -133,10 +133,19 @@ def test_a_run_has_its_steps(tiny: Tiny, toy: rm.Corpus, own_store: Path) -> Non
     run = rm.Run(str(toy.task.file), encoder=str(tiny("bert").folder), **how)
     last, early = run.make(progress=False), rm.Run(**vars(run) | {"step": 5}).make(progress=False)
     assert not same(last, early) and early.provenance["step"] == 5
-    assert len(list((own_store / "adapters").glob("[!.]*"))) == 1  # one training has them all
+    assert len(list((own_store / "adapters").glob("[!.]*"))) == 2  # one training has them all, and this one is judged
     assert not list((own_store / "adapters").glob(".*unfinished"))
     with pytest.raises(ValueError, match="step = 6: this training left snapshots at 1, 2, 5, 10, 20"):
         rm.Run(**vars(run) | {"step": 6}).make(progress=False)
+
+
+def test_a_snapshot_says_what_it_knows(tiny: Tiny, toy: rm.Corpus, own_store: Path) -> None:
+    how = {name: HOW[name] for name in ("rank", "lr", "batch_size", "max_length", "seed")}
+    run = rm.Run("sst2", encoder=str(tiny("bert").folder), source="mini", rows=40, **how | {"batch_size": 4})
+    two, one = rm.Run(**vars(run) | {"epochs": 2, "step": 10}), rm.Run(**vars(run) | {"epochs": 1})
+    early, whole = (request.make(progress=False).provenance for request in (two, one))
+    assert early["learned"] == whole["learned"] and early["evaluated_on"] == whole["evaluated_on"]
+    assert early["loss"] == pytest.approx(whole["loss"]) and early["measured"]["seconds"] == 0
 
 
 SCRIPT = """
