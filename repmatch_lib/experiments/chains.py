@@ -78,6 +78,7 @@ class Chain:
         balance: Balance | None = None,
         *,
         k: int | None = None,
+        pool: int | None = None,
         among: int | None = None,
         share: Share | None = None,
         pooling: Literal["mean", "cls"] = "mean",
@@ -94,6 +95,8 @@ class Chain:
             See `Selection`.
         k : int, optional
             Instances to keep, if not those of the chain.
+        pool : int, optional
+            Rows of the pool, if not those of the chain.
         among : int, optional
             See `Selection`.
         share : float, optional
@@ -104,7 +107,7 @@ class Chain:
         **target
             Settings of the target that differ from the chain's.
         """
-        ranking = Ranking(self.target(task, seed, **target), rows=self.pool)
+        ranking = Ranking(self.target(task, seed, **target), rows=pool or self.pool)
         left = ranking if share is None else Deduplicated(ranking, share, pooling)
         return FineTuning(
             Selection(left, rule, k or self.k, balance, seed, among), method=method, seed=seed,

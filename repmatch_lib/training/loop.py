@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Pass = Callable[[dict[str, torch.Tensor]], torch.Tensor]  # a batch's mean loss
-SAVED_EVERY = 60.0  # seconds between two savings of a training's state
+SAVED_EVERY = 5.0  # seconds between two savings of a training's state
 
 
 @checked

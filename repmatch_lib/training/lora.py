@@ -54,9 +54,9 @@ def train_adapter(
     dev : Corpus, optional
         Development rows of the same task, so that ``provenance["learned"]`` says what the adapter knows of it.
     work : path, optional
-        Folder for the training's state, saved every minute, and for adapters at log-spaced steps (1, 2, 5, 10, 20 and
-        so on), in ``step-1``, ``step-2`` ...: a training that was killed goes on from there, to the same bits as one
-        that was not. Remove it when done.
+        Folder for the training's state, saved every few seconds, and for adapters at log-spaced steps (1, 2, 5, 10, 20
+        and so on), in ``step-1``, ``step-2`` ...: a training that was killed goes on from there, to the same bits as
+        one that was not. Remove it when done.
     progress : bool
         Show a progress bar.
     **settings

@@ -53,7 +53,7 @@ def test_a_request_says_its_kind_and_is_read_again(tuning_request: Callable[...,
     asked = tuning_request()
     assert json.loads(asked.to_json())["kind"] == "fine-tuning" and parse(asked.to_json()) == asked
     assert parse('{"task": "sst2"}') == rm.Run("sst2")  # what most ask for needs not be said
-    with pytest.raises(ValueError, match="unknown kind of request 'tuning': give one of run, full run, ranking"):
+    with pytest.raises(ValueError, match="unknown kind of request 'tuning': give one of run, full run, instance"):
         parse('{"kind": "tuning"}')
     with pytest.raises(ValueError, match="rows_ = 3: there is no such setting; there are target, rows, sample_seed"):
         parse('{"kind": "ranking", "target": {"task": "sst2"}, "rows_": 3}')
