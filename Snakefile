@@ -21,6 +21,7 @@ SCORES, SHARDS = config.get("out", "scores"), int(config.get("shards", 4))
 VENDORED = {
     "tex-svg.js": "mathjax/es5/tex-svg.js",
     "d3.min.js": "d3/dist/d3.min.js",
+    "matrix.umd.js": "ml-matrix/matrix.umd.js",
     "plot.umd.min.js": "@observablehq/plot/dist/plot.umd.min.js",
     **{f"reveal/{name}": f"reveal.js/dist/{name}" for name in ("reset.css", "reveal.css", "reveal.js")},
     "reveal/notes.js": "reveal.js/plugin/notes/notes.js",

@@ -11,6 +11,7 @@ SHARED = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "subspaces.js", "drawing
 SCRIPTS = {
     "book/executed/explorer": (*SHARED, "explorer.js"),
     "book/playground": (*SHARED, "playground.js"),
+    "book/compare": (*SHARED, "built/adapters.js", "compare.js"),
 }
 
 

@@ -41,6 +41,7 @@ const drawing = (() => {
     const place = { x: "j", y: "i" };
     const written = { ...place, text: (d) => d.phi.toFixed(2), fontSize: grid.length > 4 ? 10 : 13 };
     const { i, j } = subspaces.largest(grid);
+    const legible = Math.max(grid.length, grid[0].length) <= 8;
     return described(
       Plot.plot({
         width,
@@ -55,8 +56,8 @@ const drawing = (() => {
           Plot.cell(cells, { ...place, fill: "phi" }),
           Plot.cell([{ i, j }], { ...place, fill: "none", stroke: "white", strokeWidth: 5, inset: 2.5 }),
           Plot.cell([{ i, j }], { ...place, fill: "none", stroke: "black", strokeWidth: 2, inset: 2.5 }),
-          Plot.text(cells, { ...written, filter: (d) => d.phi < 0.5, fill: "white" }),
-          Plot.text(cells, { ...written, filter: (d) => d.phi >= 0.5, fill: "black" }),
+          Plot.text(cells, { ...written, filter: (d) => legible && d.phi < 0.5, fill: "white" }),
+          Plot.text(cells, { ...written, filter: (d) => legible && d.phi >= 0.5, fill: "black" }),
         ],
       }),
       label,
