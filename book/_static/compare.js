@@ -106,7 +106,7 @@ const comparison = (() => {
   function start(root) {
     const places = ["First adapter", "Second adapter"].map((title) => picker(title, compare));
     const matrix = select([]);
-    const side = select([["left", "left: B's columns, which start at zero"], ["right", "right: A's rows"]]);
+    const side = select([["left", "left, zero start"], ["right", "right, random start"]]);
     const layer = slider(1, 1, 1);
     const shownLayer = element("span");
     const status = element("p", { class: "score", role: "status" }, "Choose two adapters.");

@@ -5,21 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from pydantic import field_validator
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from repmatch_lib.data.corpora import Corpus, SourceName, load
 from repmatch_lib.data.tasks import task as find_task
-from repmatch_lib.experiments.instance_pairs import compared, with_other_labels
 from repmatch_lib.experiments.requests import Request
-from repmatch_lib.instances.scoring import Updates, instance_updates
 from repmatch_lib.settings import Count, Length, Rate, Seed, Seeds, checked
 from repmatch_lib.store import Store, stored, write_atomically
 from repmatch_lib.training.encoder_variants import encoder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from repmatch_lib.instances.scoring import Updates
 
 TENSORS, ORIGIN = "likeness.safetensors", "likeness.json"
 
@@ -60,6 +60,8 @@ class Instances:
 
     def data(self) -> Corpus:
         """The instances."""
+        from repmatch_lib.experiments.instance_pairs import with_other_labels
+
         data = load(find_task(self.task), source=self.source, rows=self.rows, seed=self.sample_seed)
         return with_other_labels(data) if self.next_label else data
 
@@ -70,6 +72,8 @@ class Instances:
 
     def updates(self, seed: int) -> Updates:
         """Their updates under a training seed."""
+        from repmatch_lib.instances.scoring import instance_updates
+
         return instance_updates(encoder(self.encoder), self.data(), seed=seed, progress=False, **self.settings())
 
 
@@ -92,12 +96,16 @@ class Likeness:
 
     def save(self, folder: Path) -> None:
         """Write two files into a folder."""
+        from safetensors.torch import save_file
+
         save_file(self.tensors, folder / TENSORS)
         write_atomically(folder / ORIGIN, json.dumps({"ids": self.ids, "provenance": self.provenance}, indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Likeness:
         """Read what `save` wrote."""
+        from safetensors.torch import load_file
+
         return cls(load_file(folder / TENSORS), **json.loads((folder / ORIGIN).read_text()))
 
 
@@ -134,6 +142,10 @@ class InstanceLikeness(Request[Likeness]):
         return Likeness.load(folder)
 
     def _compared(self) -> Likeness:
+        import torch
+
+        from repmatch_lib.experiments.instance_pairs import compared
+
         updates = [self.one.updates(seed) for seed in self.seeds]
         others = [self.other.updates(seed) for seed in self.seeds] if self.other else updates
         bases, of_others = ([update.basis() for update in of_seeds] for of_seeds in (updates, others))

@@ -17,10 +17,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from repmatch_lib.paths import project_file
+from repmatch_lib.paths import default_store, project_file
 from repmatch_lib.store import Store, key, whole, write_atomically
 
-INDEX = "index.json"
+INDEX, PACKS = "index.json", "packs.sha256"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in a pack: the same results give the same bytes
 FRESH = "REPMATCH_FRESH"  # set: nothing is answered by what is recorded
 
@@ -67,6 +67,18 @@ class Recorded:
         index = self.root / INDEX
         return _read(index, index.stat().st_mtime_ns) if index.is_file() else {}
 
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every pack, by its name, in the format of ``sha256sum``."""
+        listed = self.root / PACKS
+        lines = listed.read_text().splitlines() if listed.is_file() else []
+        return {name: digest for digest, name in (line.split() for line in lines)}
+
+    def pack_file(self, name: str) -> Path:
+        """A pack's file: the project's, else a fetched one, which need not be there."""
+        own = self.root / name
+        return own if own.is_file() else fetched() / name
+
     def find(self, asked: str, settings: Settings) -> Entry | None:
         """The entry of a request, or None.
 
@@ -79,7 +91,7 @@ class Recorded:
         """
         entry = self.entries.get(asked)
         known = json.loads(json.dumps(settings))
-        return entry if entry and _within(entry.settings, known) else None
+        return entry if entry and _within(entry.settings, known) and self.pack_file(entry.pack).is_file() else None
 
     def folder(self, entry: Entry, store: Store) -> Path:
         """A result's folder, unpacked into a store.
@@ -93,6 +105,8 @@ class Recorded:
 
     def near(self, settings: Settings) -> str:
         """What is recorded nearest to a request that is not, in words."""
+        if missing := sorted(name for name in self.hashes if not self.pack_file(name).is_file()):
+            return f"{', '.join(missing)} are not installed: get them with 'repmatch fetch-recorded ADDRESS'."
         wanted = flat(json.loads(json.dumps(settings)))
         others = [flat(e.settings) for e in self.entries.values() if e.settings["kind"] == settings["kind"]]
         differing = [[name for name in wanted if other.get(name) != wanted[name]] for other in others]
@@ -123,12 +137,15 @@ class Recorded:
                     zipped.writestr(zipfile.ZipInfo(f"{asked}/{name}", EPOCH), content, zipfile.ZIP_DEFLATED, 9)
                 hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
                 entries[asked] = Entry(settings, pack, hashes, made)
+        packs = {entry.pack for entry in entries.values()}
         listed = {asked: asdict(entry) for asked, entry in sorted(entries.items())}
         write_atomically(self.root / INDEX, json.dumps(listed, indent=1, sort_keys=True) + "\n")
+        digests = {name: hashlib.sha256((self.root / name).read_bytes()).hexdigest() for name in sorted(packs)}
+        write_atomically(self.root / PACKS, "".join(f"{digest}  {name}\n" for name, digest in digests.items()))
 
     def _unpack(self, entry: Entry, folder: Path) -> None:
         asked = next(asked for asked, other in self.entries.items() if other == entry)
-        file = self.root / entry.pack
+        file = self.pack_file(entry.pack)
         try:
             with zipfile.ZipFile(file) as zipped:
                 for name, expected in entry.files.items():
@@ -139,6 +156,11 @@ class Recorded:
                     (folder / name).write_bytes(content)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"the recorded results in {file} are damaged ({error}): fetch the file again") from error
+
+
+def fetched() -> Path:
+    """Where packs are that came after the package."""
+    return default_store() / "packs"
 
 
 def wanted() -> bool:

@@ -12,7 +12,7 @@ from helpers import ROOT
 
 import repmatch_lib as rm
 from repmatch_lib.book import notebooks
-from repmatch_lib.experiments.recorded import INDEX, Recorded
+from repmatch_lib.experiments.recorded import INDEX, PACKS, Recorded
 from repmatch_lib.experiments.requests import stages
 from repmatch_lib.store import Store
 from repmatch_lib.training.heads import frozen_model
@@ -49,7 +49,7 @@ def test_every_file_is_sound_and_the_whole_is_small(tmp_path: Any) -> None:
         there.folder(entry, Store(tmp_path))
     sizes = [file.stat().st_size for file in there.root.iterdir()]
     assert sum(sizes) < 80e6 and max(sizes) < 45e6
-    assert {file.name for file in there.root.iterdir()} == {INDEX} | {e.pack for e in there.entries.values()}
+    assert {file.name for file in there.root.iterdir()} == {INDEX, PACKS} | {e.pack for e in there.entries.values()}
 
 
 def test_plain_peft_loads_what_is_recorded(tmp_path: Any) -> None:

@@ -81,7 +81,7 @@ def test_files_are_compared_as_the_library_does(
     expect(page.locator(".score")).to_contain_text("the mean of 4 layers", timeout=60_000)
     expected, found = rm.repmatch(a, b), shown(page)
     assert found.score.tolist() == pytest.approx(expected.layers.tolist(), abs=1e-6)
-    assert [line.split(".")[4 if name == BERT else 3] for line in found.name] == ["0", "1", "2", "10"]
+    assert found.name.str.extract(r"\.(\d+)\.", expand=False).tolist() == ["0", "1", "2", "10"]
     chance = float(page.locator(".score").inner_text().partition("unrelated subspaces score ")[2].partition(",")[0])
     assert chance == pytest.approx(expected.chance, rel=0.1, abs=1e-3)
     with page.expect_download() as waiting:
@@ -150,9 +150,9 @@ def test_the_matrix_and_the_side_can_be_chosen(page: Page, tmp_path: Path) -> No
         folders.append(adapter(tmp_path / name, seed, **query))
     give(page, *(folder / WEIGHTS for folder in folders))
     expect(page.locator(".score")).to_contain_text("4 layers")
-    page.get_by_label("Matrix").select_option("attention.self.query")
+    page.get_by_label("Matrix", exact=True).select_option("attention.self.query")
     expect(page.locator(".score")).to_contain_text("2 layers")
-    page.get_by_label("Side").select_option("right")
+    page.get_by_label("Side", exact=True).select_option("right")
     expect(page.locator(".score")).to_contain_text("2 layers")
     expected = rm.repmatch(*folders, module="query", side="right").layers.tolist()
     assert shown(page).score.tolist() == pytest.approx(expected, abs=1e-6)

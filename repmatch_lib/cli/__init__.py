@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
+from repmatch_lib.cli.recorded import archive_recorded, fetch_recorded, keep, verify
+
 if TYPE_CHECKING:
     from repmatch_lib.data.corpora import SourceName
     from repmatch_lib.data.tasks import Task
@@ -217,39 +219,8 @@ def gather(
     console.print(f"{len(ScoreStore.open(folder).gather())} instances: {folder / GATHERED}", soft_wrap=True)
 
 
-@app.command()
-def keep(
-    names: Annotated[list[str], typer.Argument(help="Notebooks whose records to keep")],
-    build: Annotated[Path, typer.Option(help="Folder of the build's records")] = Path("book/executed"),
-    profile: Annotated[str, typer.Option(help="That the build was made with")] = "laptop",
-) -> None:
-    """Make a build's records, and the results behind them, the recorded ones in data/recorded."""
-    from repmatch_lib.book import ledger, packing
-
-    ledger.keep(build, names)
-    for name in names:
-        packing.pack(name, profile)
-    console.print(f"Kept {', '.join(names)}")
-
-
-@app.command()
-def verify(
-    sample: Annotated[int, typer.Option(help="How many, drawn at random")] = 1,
-    seed: Annotated[int, typer.Option(help="Of the draw")] = 0,
-) -> None:
-    """Compute recorded results again from the corpora, and say how far off they are."""
-    from repmatch_lib.experiments.verification import verify as verified
-
-    results = []
-    for found in verified(sample, seed):
-        results.append(found)
-        console.print(
-            f"{found.pack}: {found.request.to_json()}\n"
-            f"  {found.verdict}: off by {found.off:.1e} of the largest number, {found.seconds:.0f} s",
-            soft_wrap=True, highlight=False,
-        )  # fmt: skip
-    if any(found.verdict == "different" for found in results):
-        raise ValueError("not all recorded results came out again")
+for command in (keep, verify, archive_recorded, fetch_recorded):
+    app.command()(command)
 
 
 def main() -> None:

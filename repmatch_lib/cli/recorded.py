@@ -1,0 +1,64 @@
+"""Commands for the recorded results: keep, verify, archive, fetch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+console = Console()
+
+
+def keep(
+    names: Annotated[list[str], typer.Argument(help="Notebooks whose records to keep")],
+    build: Annotated[Path, typer.Option(help="Folder of the build's records")] = Path("book/executed"),
+    profile: Annotated[str, typer.Option(help="That the build was made with")] = "laptop",
+) -> None:
+    """Make a build's records, and the results behind them, the recorded ones in data/recorded."""
+    from repmatch_lib.book import ledger, packing
+
+    ledger.keep(build, names)
+    for name in names:
+        packing.pack(name, profile)
+    console.print(f"Kept {', '.join(names)}")
+
+
+def verify(
+    sample: Annotated[int, typer.Option(help="How many, drawn at random")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the draw")] = 0,
+) -> None:
+    """Compute recorded results again from the corpora, and say how far off they are."""
+    from repmatch_lib.experiments.verification import verify as verified
+
+    results = []
+    for found in verified(sample, seed):
+        results.append(found)
+        console.print(
+            f"{found.pack}: {found.request.to_json()}\n"
+            f"  {found.verdict}: off by {found.off:.1e} of the largest number, {found.seconds:.0f} s",
+            soft_wrap=True, highlight=False,
+        )  # fmt: skip
+    if any(found.verdict == "different" for found in results):
+        raise ValueError("not all recorded results came out again")
+
+
+def archive_recorded(
+    file: Annotated[Path, typer.Argument(help="Where to write it, such as repmatch-recorded.zip")],
+) -> None:
+    """Put the recorded results into one file, for those who installed the package alone; says its SHA-256."""
+    from repmatch_lib.experiments.fetching import archive
+
+    console.print(f"{archive(file)}  {file}", soft_wrap=True, highlight=False)
+
+
+def fetch_recorded(
+    source: Annotated[str, typer.Argument(help="That file, or its https address")],
+    sha256: Annotated[str, typer.Option(help="What its SHA-256 has to be")] = "",
+) -> None:
+    """Put the recorded results where notebooks look for them, each file checked by its hash."""
+    from repmatch_lib.experiments.fetching import fetch
+
+    names = fetch(source, sha256)
+    console.print(f"{len(names)} files are in place: {', '.join(names)}", soft_wrap=True)
