@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from repmatch_lib.experiments.catalogue import parse
+from repmatch_lib.experiments.instance_likeness import Likeness
 from repmatch_lib.experiments.recorded import Recorded
 from repmatch_lib.experiments.requests import Request
 from repmatch_lib.instances.scores import Scores
@@ -94,7 +95,7 @@ def off(one: Any, other: Any) -> float:
 
 def _numbers(result: Any) -> dict[str, np.ndarray]:
     match result:
-        case Adapter():
+        case Adapter() | Likeness():
             return {name: tensor.double().numpy() for name, tensor in result.tensors.items()}
         case Scores():
             return _numbers(result.to_pandas())

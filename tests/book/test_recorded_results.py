@@ -12,12 +12,13 @@ from helpers import ROOT
 
 import repmatch_lib as rm
 from repmatch_lib.book import notebooks
+from repmatch_lib.experiments.catalogue import KINDS
 from repmatch_lib.experiments.recorded import INDEX, PACKS, Recorded
 from repmatch_lib.experiments.requests import stages
 from repmatch_lib.store import Store
 from repmatch_lib.training.heads import frozen_model
 
-RECORDED = ("dataset_heatmaps", "explorer", "seed_robustness")
+RECORDED = ("dataset_heatmaps", "explorer", "instance_robustness", "seed_robustness")
 
 
 def asked(name: str) -> list[Any]:
@@ -31,7 +32,8 @@ def test_a_chapter_needs_no_training(name: str, monkeypatch: pytest.MonkeyPatch)
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("trained")
 
-    monkeypatch.setattr(rm.Run, "folder", refuse)
+    for kind in KINDS.values():
+        monkeypatch.setattr(kind, "folder", refuse)
     found = [request.make(progress=False) for request in asked(name)]
     assert len(found) >= 10 and all(one.provenance["corpus"]["source"].startswith("local") for one in found)
 
