@@ -12,6 +12,7 @@ from .book.execution import (
     execution as execution,
     execution_table as execution_table,
     software_table as software_table,
+    verification_table as verification_table,
 )
 from .book.ledger import (
     ledger as ledger,

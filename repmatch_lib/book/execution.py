@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ from IPython.display import Markdown
 from repmatch_lib.book.ledger import records
 from repmatch_lib.book.records import Record
 from repmatch_lib.book.tables import as_markdown, chapter_link, listed
+from repmatch_lib.experiments.recorded import Recorded, flat
+from repmatch_lib.experiments.verification import VERIFIED
 from repmatch_lib.paths import project_file
 
 PACKAGES = ("torch", "transformers", "peft", "numpy")
+
+TOLD = ("kind", "task", "one.task", "rank", "seed", "head_seed", "lr")  # of a request, in a table
 
 SOFTWARE = ["python", *PACKAGES, "machine"]
 
@@ -56,6 +61,28 @@ def software_table(folder: str | Path | None = None) -> Markdown:
         return Markdown("No record yet.")
     together = table.groupby(SOFTWARE, sort=False)["experiment"].agg(", ".join).reset_index()
     return as_markdown(together.to_dict("records"))
+
+
+def verification_table() -> Markdown:
+    """The recorded results that were computed again last, and what came out, as a table for a page."""
+    file = Recorded().root / VERIFIED
+    if not file.is_file():
+        return Markdown("No verification is recorded yet.")
+    content = json.loads(file.read_text())
+    rows = [
+        {
+            "chapter": chapter_link(name := one["pack"].removesuffix(".zip"), name),
+            "what": ", ".join(f"{key} {value}" for key, value in flat(one["asked"]).items() if key in TOLD),
+            "came out": one["verdict"],
+            "off by": f"{one['off']:.0e}" if one["off"] else "0",
+            "seconds": f"{one['seconds']:,.0f}",
+        }
+        for one in content["results"]
+    ]
+    software = content["software"]
+    versions = ", ".join(f"{name} {software['packages'][name]}" for name in PACKAGES)
+    made = f"{content['date']}, {software['machine']}, Python {software['python']}, {versions}"
+    return Markdown(f"{made}; {len(rows)} of {len(Recorded().entries)} results.\n\n{as_markdown(rows).data}")
 
 
 def _row(record: Record) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import itertools
 from tqdm.auto import tqdm
 
 from repmatch_lib.book import notebooks
+from repmatch_lib.book.crate import write_crate
 from repmatch_lib.experiments.recorded import Recorded
 from repmatch_lib.experiments.requests import stages
 from repmatch_lib.paths import project_file
@@ -39,4 +40,5 @@ def pack(name: str, profile: str = "laptop", to: Recorded | None = None, store: 
     own = {one: result for one, result in packed.items() if one not in elsewhere}
     if own:
         to.add(f"{name}.zip", own)
+        write_crate(to)
     return len(own)

@@ -28,9 +28,10 @@ def keep(
 def verify(
     sample: Annotated[int, typer.Option(help="How many, drawn at random")] = 1,
     seed: Annotated[int, typer.Option(help="Of the draw")] = 0,
+    record: Annotated[bool, typer.Option("--record", help="Let the book show it")] = False,
 ) -> None:
     """Compute recorded results again from the corpora, and say how far off they are."""
-    from repmatch_lib.experiments.verification import verify as verified
+    from repmatch_lib.experiments.verification import keep_verified, verify as verified
 
     results = []
     for found in verified(sample, seed):
@@ -40,6 +41,8 @@ def verify(
             f"  {found.verdict}: off by {found.off:.1e} of the largest number, {found.seconds:.0f} s",
             soft_wrap=True, highlight=False,
         )  # fmt: skip
+    if record:
+        keep_verified(results)
     if any(found.verdict == "different" for found in results):
         raise ValueError("not all recorded results came out again")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from repmatch_lib.experiments.recorded import Recorded
 from repmatch_lib.experiments.requests import Request
 from repmatch_lib.instances.scores import Scores
 from repmatch_lib.similarity.adapters import Adapter
-from repmatch_lib.store import Store
+from repmatch_lib.store import Store, write_atomically
 from repmatch_lib.training.fine_tuning import Outcome
+from repmatch_lib.versions import provenance
 
+VERIFIED = "verification.json"
 TOLERANCE = 1e-3  # of what another processor's order of summing may come to, as a share of a result's largest number
 
 
@@ -50,6 +53,17 @@ class Verified:
         return (
             "equal" if self.off == 0 else "within the arithmetic's tolerance" if self.off < TOLERANCE else "different"
         )
+
+
+def keep_verified(results: Sequence[Verified], there: Recorded | None = None) -> None:
+    """Write what came out, by which software and machine, beside the recorded results."""
+    lines = [
+        {"pack": one.pack, "asked": json.loads(one.request.to_json()), "verdict": one.verdict}
+        | {"off": one.off, "seconds": round(one.seconds, 1)}
+        for one in results
+    ]
+    content = {"date": date.today().isoformat(), "software": provenance(), "results": lines}
+    write_atomically((there or Recorded()).root / VERIFIED, json.dumps(content, indent=1) + "\n")
 
 
 def verify(sample: int = 1, seed: int = 0, there: Recorded | None = None) -> Iterator[Verified]:

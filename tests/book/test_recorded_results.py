@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
+import re
 from typing import Any
 
 import peft
@@ -12,9 +15,11 @@ from helpers import ROOT
 
 import repmatch_lib as rm
 from repmatch_lib.book import notebooks
+from repmatch_lib.book.crate import CRATE
 from repmatch_lib.experiments.catalogue import KINDS
 from repmatch_lib.experiments.recorded import INDEX, PACKS, Recorded
 from repmatch_lib.experiments.requests import stages
+from repmatch_lib.experiments.verification import VERIFIED
 from repmatch_lib.store import Store
 from repmatch_lib.training.heads import frozen_model
 
@@ -51,7 +56,9 @@ def test_every_file_is_sound_and_the_whole_is_small(tmp_path: Any) -> None:
         there.folder(entry, Store(tmp_path))
     sizes = [file.stat().st_size for file in there.root.iterdir()]
     assert sum(sizes) < 80e6 and max(sizes) < 45e6
-    assert {file.name for file in there.root.iterdir()} == {INDEX, PACKS} | {e.pack for e in there.entries.values()}
+    assert {file.name for file in there.root.iterdir()} - {VERIFIED} == {INDEX, PACKS, CRATE} | {
+        e.pack for e in there.entries.values()
+    }
 
 
 def test_plain_peft_loads_what_is_recorded(tmp_path: Any) -> None:
@@ -63,3 +70,25 @@ def test_plain_peft_loads_what_is_recorded(tmp_path: Any) -> None:
     assert len(loaded) == 6 and all(p.abs().max() > 1e-3 for p in loaded.values())
     assert rm.repmatch(model, folder).score == pytest.approx(1, abs=1e-6)
     assert torch.isfinite(torch.stack([p.norm() for p in loaded.values()])).all()
+
+
+def test_the_crate_describes_every_pack(tmp_path: Any) -> None:
+    there = Recorded()
+    graph = {part["@id"]: part for part in json.loads((there.root / CRATE).read_text())["@graph"]}
+    assert {part["@id"] for part in graph["./"]["hasPart"]} == {*there.hashes}
+    for name in there.hashes:
+        content = (there.root / name).read_bytes()
+        assert graph[name]["sha256"] == hashlib.sha256(content).hexdigest() == there.hashes[name]
+        assert int(graph[name]["contentSize"]) == len(content)
+        held = sum(int(part.rpartition(" ")[2]) for part in graph[name]["description"].split("; "))
+        assert held == sum(entry.pack == name for entry in there.entries.values())
+
+
+def test_the_card_s_code_runs(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "data/recorded/README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, Any] = {}
+    for part in code:
+        exec(part.replace("sentence-transformers/all-MiniLM-L6-v2", str(rm.encoder("minilm").folder)), scope)
+    assert isinstance(scope["model"], peft.PeftModel)
+    assert any(p.abs().max() > 1e-3 for name, p in scope["model"].named_parameters() if "lora_B" in name)
