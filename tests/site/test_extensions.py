@@ -14,6 +14,7 @@ import own_host
 import pandas as pd
 import pytest
 import sidebar
+import small_runs
 from aligned_tables import align
 from bs4 import BeautifulSoup
 from docutils import nodes
@@ -171,3 +172,11 @@ def test_pages_are_written_again_only_when_a_title_changes() -> None:
     env.titles["a"] = nodes.title("", "Another")
     assert sidebar.pages_with_old_titles(None, env) == ["a", "b"]
     assert sidebar.pages_with_old_titles(None, env) == []
+
+
+@pytest.mark.parametrize(("source", "small"), [("mini", True), ("auto", False), (None, False)])
+def test_a_small_run_is_told_from_the_recorded_one(source: str | None, small: bool, tmp_path: Path) -> None:
+    parameters = {"source": source} if source else {}
+    file = tmp_path / "one.ipynb"
+    file.write_text(json.dumps({"metadata": {"papermill": {"parameters": parameters}}, "cells": []}))
+    assert small_runs.is_small(file) is small
