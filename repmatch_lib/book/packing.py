@@ -1,17 +1,21 @@
-"""The results behind a chapter's record, packed into the files that the book is built from."""
+"""The results behind the book, packed into the files that it is built from."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
+from typing import Any
 
 from tqdm.auto import tqdm
 
 from repmatch_lib.book import notebooks
 from repmatch_lib.book.crate import write_crate
 from repmatch_lib.experiments.recorded import Recorded
-from repmatch_lib.experiments.requests import stages
+from repmatch_lib.experiments.requests import Request, stages
 from repmatch_lib.paths import project_file
 from repmatch_lib.store import Store
+
+SMALL = "small_runs.zip"  # of the chapters that are not recorded yet
 
 
 def pack(name: str, profile: str = "laptop", to: Recorded | None = None, store: Store | None = None) -> int:
@@ -33,12 +37,32 @@ def pack(name: str, profile: str = "laptop", to: Recorded | None = None, store: 
     int
         Results in the pack.
     """
-    to, store, file = to or Recorded(), store or Store(), project_file(f"notebooks/{name}.ipynb")
-    asked = itertools.chain(*stages(notebooks.plan(file, notebooks.settings(file, profile))))
-    elsewhere = {one for one, entry in to.entries.items() if entry.pack != f"{name}.zip"}
-    packed = dict(request.pack(store) for request in tqdm(list(asked), desc=name, unit="result", leave=False))
+    return _pack(f"{name}.zip", asked(name, profile), to or Recorded(), store or Store())
+
+
+def pack_small_runs(to: Recorded | None = None, store: Store | None = None) -> int:
+    """Record what the chapters ask for that have no recorded run yet: a small one on the bundled corpora.
+
+    So that the book is built without training; parameters as for `pack`.
+    """
+    to = to or Recorded()
+    names = sorted(file.stem for file in project_file("notebooks").glob("*.ipynb"))
+    everything = itertools.chain(*(asked(name, "recorded") for name in names))
+    return _pack(SMALL, [request for request in everything if request.sources == {"mini"}], to, store or Store())
+
+
+def asked(name: str, profile: str) -> list[Request[Any]]:
+    """Everything that a chapter asks for under a profile, what comes first before what needs it."""
+    file = project_file(f"notebooks/{name}.ipynb")
+    return list(itertools.chain(*stages(notebooks.plan(file, notebooks.settings(file, profile)))))
+
+
+def _pack(file: str, requests: Iterable[Request[Any]], to: Recorded, store: Store) -> int:
+    elsewhere = {one for one, entry in to.entries.items() if entry.pack != file}
+    each = list(dict.fromkeys(requests))
+    packed = dict(request.pack(store) for request in tqdm(each, desc=file, unit="result", leave=False))
     own = {one: result for one, result in packed.items() if one not in elsewhere}
     if own:
-        to.add(f"{name}.zip", own)
+        to.add(file, own)
         write_crate(to)
     return len(own)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from repmatch_lib.cli.recorded import archive_recorded, fetch_recorded, keep, verify
+from repmatch_lib.cli.recorded import archive_recorded, fetch_recorded, keep, keep_small_runs, verify
 
 if TYPE_CHECKING:
     from repmatch_lib.data.corpora import SourceName
@@ -219,7 +219,7 @@ def gather(
     console.print(f"{len(ScoreStore.open(folder).gather())} instances: {folder / GATHERED}", soft_wrap=True)
 
 
-for command in (keep, verify, archive_recorded, fetch_recorded):
+for command in (keep, keep_small_runs, verify, archive_recorded, fetch_recorded):
     app.command()(command)
 
 

@@ -25,6 +25,13 @@ def keep(
     console.print(f"Kept {', '.join(names)}")
 
 
+def keep_small_runs() -> None:
+    """Record what the book needs of chapters that have no recorded run yet: a small one on the bundled corpora."""
+    from repmatch_lib.book import packing
+
+    console.print(f"{packing.pack_small_runs()} results in {packing.SMALL}")
+
+
 def verify(
     sample: Annotated[int, typer.Option(help="How many, drawn at random")] = 1,
     seed: Annotated[int, typer.Option(help="Of the draw")] = 0,

@@ -14,7 +14,7 @@ import torch
 from helpers import ROOT
 
 import repmatch_lib as rm
-from repmatch_lib.book import notebooks
+from repmatch_lib.book import notebooks, packing
 from repmatch_lib.book.crate import CRATE
 from repmatch_lib.experiments.catalogue import KINDS
 from repmatch_lib.experiments.recorded import INDEX, PACKS, Recorded
@@ -92,3 +92,12 @@ def test_the_card_s_code_runs(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) ->
         exec(part.replace("sentence-transformers/all-MiniLM-L6-v2", str(rm.encoder("minilm").folder)), scope)
     assert isinstance(scope["model"], peft.PeftModel)
     assert any(p.abs().max() > 1e-3 for name, p in scope["model"].named_parameters() if "lora_B" in name)
+
+
+def test_the_book_is_built_without_training() -> None:
+    """Each request of the default profile is answered by a pack: after a change, 'repmatch keep-small-runs'."""
+    names = sorted(file.stem for file in (ROOT / "notebooks").glob("*.ipynb"))
+    unanswered = {
+        name: [one.to_json() for one in packing.asked(name, "recorded") if not one.recorded] for name in names
+    }
+    assert not {name: requests for name, requests in unanswered.items() if requests}
