@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
@@ -35,13 +35,14 @@ def keep_small_runs() -> None:
 def verify(
     sample: Annotated[int, typer.Option(help="How many, drawn at random")] = 1,
     seed: Annotated[int, typer.Option(help="Of the draw")] = 0,
+    chapter: Annotated[Optional[str], typer.Option(help="Of this chapter alone")] = None,
     record: Annotated[bool, typer.Option("--record", help="Let the book show it")] = False,
 ) -> None:
     """Compute recorded results again from the corpora, and say how far off they are."""
     from repmatch_lib.experiments.verification import keep_verified, verify as verified
 
     results = []
-    for found in verified(sample, seed):
+    for found in verified(sample, seed, chapter):
         results.append(found)
         console.print(
             f"{found.pack}: {found.request.to_json()}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 import time
@@ -15,7 +16,7 @@ import pandas as pd
 
 from repmatch_lib.experiments.catalogue import parse
 from repmatch_lib.experiments.instance_likeness import Likeness
-from repmatch_lib.experiments.recorded import Recorded
+from repmatch_lib.experiments.recorded import Entry, Recorded
 from repmatch_lib.experiments.requests import Request
 from repmatch_lib.instances.scores import Scores
 from repmatch_lib.similarity.adapters import Adapter
@@ -66,15 +67,20 @@ def keep_verified(results: Sequence[Verified], there: Recorded | None = None) ->
     write_atomically((there or Recorded()).root / VERIFIED, json.dumps(content, indent=1) + "\n")
 
 
-def verify(sample: int = 1, seed: int = 0, there: Recorded | None = None) -> Iterator[Verified]:
+def verify(
+    sample: int = 1, seed: int = 0, chapter: str | None = None, there: Recorded | None = None
+) -> Iterator[Verified]:
     """Compute some recorded results again, each into a store of its own.
 
     Parameters
     ----------
     sample : int
-        So many, drawn at random; all if there are no more.
+        So many of those from real corpora, drawn at random, of as many chapters as there are; all if there are no
+        more.
     seed : int
         Of the draw.
+    chapter : str, optional
+        Of this one alone.
     there : Recorded, optional
         ``data/recorded/results`` of the project if not given.
 
@@ -83,19 +89,31 @@ def verify(sample: int = 1, seed: int = 0, there: Recorded | None = None) -> Ite
     FileNotFoundError
         If a corpus is not at hand.
     ValueError
-        If nothing is recorded, or ``sample`` is below 1.
+        If there is nothing to draw from, or ``sample`` is below 1.
     """
     there = there or Recorded()
     entries = list(there.entries.values())
-    if not entries or sample < 1:
-        raise ValueError(f"sample = {sample} of {len(entries)} recorded results: give at least 1, where there are any")
-    for k in np.random.default_rng(seed).permutation(len(entries))[:sample]:
+    by_chapter: dict[str, list[tuple[Request[Any], Entry]]] = {}
+    for k in np.random.default_rng(seed).permutation(len(entries)):
         request: Request[Any] = parse(json.dumps(entries[k].settings))
-        with tempfile.TemporaryDirectory() as place:
-            store, started = Store(place), time.perf_counter()
-            anew = request.read(request.folder(store, progress=False))
-            seconds = time.perf_counter() - started
-            yield Verified(request, entries[k].pack, off(request.read(there.folder(entries[k], store)), anew), seconds)
+        if request.sources != {"mini"}:
+            by_chapter.setdefault(entries[k].pack.removesuffix(".zip"), []).append((request, entries[k]))
+    drawn = by_chapter if chapter is None else {chapter: by_chapter.get(chapter, [])}
+    if not any(drawn.values()) or sample < 1:
+        known = ", ".join(sorted(by_chapter)) or "none, for none is recorded"
+        raise ValueError(f"sample = {sample}, chapter = {chapter!r}: give at least 1, and one of {known}")
+    # The first of every chapter, then the second of every chapter, and so on.
+    turns = filter(None, itertools.chain(*itertools.zip_longest(*drawn.values())))
+    for request, entry in itertools.islice(turns, sample):
+        yield _again(request, entry, there)
+
+
+def _again(request: Request[Any], entry: Entry, there: Recorded) -> Verified:
+    with tempfile.TemporaryDirectory() as place:
+        store, started = Store(place), time.perf_counter()
+        anew = request.read(request.folder(store, progress=False))
+        seconds = time.perf_counter() - started
+        return Verified(request, entry.pack, off(request.read(there.folder(entry, store)), anew), seconds)
 
 
 def off(one: Any, other: Any) -> float:

@@ -103,8 +103,18 @@ def test_the_same_results_give_the_same_bytes(run: rm.Run, store: Recorded, tmp_
 def test_a_result_is_computed_again(run: rm.Run, store: Recorded) -> None:
     (found,) = verify(sample=5, there=store)
     assert found.request == run and found.pack == "toy.zip" and found.verdict == "equal" and found.seconds > 0
-    with pytest.raises(ValueError, match="sample = 0 of 1 recorded results"):
+    with pytest.raises(ValueError, match="sample = 0, chapter = None: give at least 1, and one of toy"):
         next(verify(0, there=store))
+    with pytest.raises(ValueError, match="chapter = 'other': give at least 1, and one of toy"):
+        next(verify(chapter="other", there=store))
+
+
+def test_every_chapter_has_its_turn(run: rm.Run, store: Recorded, tmp_path: Path) -> None:
+    more = [replace(run, seed=seed, epochs=1).pack(Store(tmp_path / "maker")) for seed in range(1, 6)]
+    store.add("other.zip", dict(more))
+    for seed in range(4):
+        assert {found.pack for found in verify(2, seed, there=store)} == {"toy.zip", "other.zip"}
+    assert {found.pack for found in verify(9, chapter="toy", there=store)} == {"toy.zip"}
 
 
 def test_how_far_off_a_result_is(run: rm.Run, tmp_path: Path) -> None:
