@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 # The three kinds of number, one colour and one marker each, told apart without colour too.
 PAPER, RECORDED, BUILD = "#b3530b", "#1b6ca8", "#5a7d2a"
 
 KINDS = {"paper": (PAPER, "D"), "recorded": (RECORDED, "o"), "this build": (BUILD, "s")}
+
+NUMBERS = "application/vnd.repmatch.figure+json"  # of what a figure draws, beside its picture in a notebook
 
 COLORS = "cividis"  # rises evenly in lightness: reads in grey and with any colour vision
 
@@ -28,11 +32,38 @@ THEME: dict[Any, Any] = {
 
 
 def finish(figure: Figure, path: str | Path | None, metadata: Mapping[str, str | None] | None = None) -> Figure:
-    """Write a figure where a path is given, and close it: a notebook shows it once, as the value of its cell."""
+    """Write a figure where a path is given, and close it: a notebook shows it once, as the value of its cell.
+
+    Beside the picture the notebook then holds the numbers that are drawn, under the type `NUMBERS`.
+    """
     if path is not None:
         figure.savefig(path, metadata=metadata, bbox_inches="tight")
     plt.close(figure)
+    numbers = {NUMBERS: drawn(figure)}
+    figure._repr_mimebundle_ = lambda **_: numbers  # type: ignore[attr-defined]
     return figure
+
+
+def drawn(figure: Figure) -> list[dict[str, Any]]:
+    """The numbers that a figure draws, one entry for each of its axes.
+
+    Returns
+    -------
+    list of dict
+        ``title``, ``x`` and ``y`` (labels); ``maps``, arrays as nested lists from top to bottom; ``lines``, lists of
+        points.
+    """
+    found = []
+    for ax in figure.axes:
+        images = [np.asarray(image.get_array()) for image in ax.get_images()]
+        meshes = [np.asarray(mesh.get_array()) for mesh in ax.collections if isinstance(mesh, QuadMesh)]
+        lines = [np.asarray(line.get_xydata(), dtype=float) for line in ax.get_lines()]
+        found.append(
+            {"title": ax.get_title(), "x": ax.get_xlabel(), "y": ax.get_ylabel()}
+            | {"maps": [array.round(6).tolist() for array in images + meshes]}
+            | {"lines": [points.round(6).tolist() for points in lines if np.isfinite(points).all()]}
+        )
+    return found
 
 
 def wrapped(name: str) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
 
 import repmatch_lib as rm
+from repmatch_lib.figures.style import NUMBERS, drawn
 
 SQUARE = pd.DataFrame([[0.9, 0.25], [0.25, 0.8]], ["SST-2", "SNLI"], ["SST-2", "SNLI"])
 
@@ -28,3 +31,15 @@ def test_gains_are_written_with_their_sign() -> None:
     gains = pd.DataFrame([[np.nan, 1.25], [-3.0, np.nan]], ["a", "b"], ["a", "b"])
     texts = [text.get_text() for text in rm.gain_maps({"recorded": gains, "this build": gains}).axes[0].texts]
     assert texts == ["+1.2", "-3.0"]
+
+
+def test_a_notebook_has_the_numbers_of_a_figure() -> None:
+    table = pd.DataFrame([[1.0, 0.25], [0.25, 0.5]], ["a", "b"], ["a", "b"])
+    figure = rm.matrix(table, quantity="likeness")
+    (kind, (map_, bar)) = next(iter(figure._repr_mimebundle_().items()))
+    assert kind == NUMBERS and map_["maps"] == [table.to_numpy().tolist()] and bar["y"] == "likeness"
+    formatted, _ = InteractiveShell.instance().display_formatter.format(figure)
+    assert formatted[NUMBERS][0]["maps"] == map_["maps"]
+    grids = drawn(rm.grid_panels({"one": torch.tensor([[[0.1, 0.2], [0.3, 0.4]]])}))
+    np.testing.assert_allclose(grids[0]["maps"][0], [[0.1, 0.2], [0.3, 0.4]], atol=1e-6)
+    assert (grids[0]["title"], grids[0]["y"]) == ("0.40", "one")
