@@ -88,7 +88,7 @@ def test_page_is_self_contained_and_its_links_resolve(page: Path) -> None:
 
 def test_plotting_scripts_load_on_the_pages_that_use_them_only() -> None:
     using = {page.stem for page in PAGES if any("plot.umd" in src for src in Links(page).loads)}
-    assert using == {"explorer", "playground"}
+    assert using == {"explorer", "playground", "compare"}
 
 
 def test_no_page_shows_a_path_of_this_machine() -> None:

@@ -22,7 +22,7 @@ def fine_tuning(key: str, seed: int) -> SimpleNamespace:
     classes = int(random.integers(1, 10))
     labels = {"a": classes, "b": 10 - classes}
     outcome = SimpleNamespace(value=float(random.random()), metric="accuracy", labels=labels, instances=kept)
-    selection = SimpleNamespace(ranking=SimpleNamespace(target=seed % TARGETS))
+    selection = SimpleNamespace(ranking=SimpleNamespace(target=rm.Run("sst2", seed=seed % TARGETS)))
     return SimpleNamespace(make=lambda progress: outcome, outcome=outcome, selection=selection)
 
 
@@ -59,6 +59,7 @@ def test_an_interval_leaves_out_a_target_with_its_runs(outcomes: Outcomes) -> No
 def test_a_row_for_each_fine_tuning(outcomes: Outcomes) -> None:
     table = outcomes.table("way")
     assert [*zip(table.way, table.seed, strict=True)] == [(way, seed) for way in "xy" for seed in SEEDS]
+    assert (table.target == table.seed % TARGETS).all()
     assert isinstance(table, pd.DataFrame) and (table["class a"] + table["class b"] == 10).all()
 
 
