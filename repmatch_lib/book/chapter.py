@@ -13,6 +13,7 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 from repmatch_lib.book import tables
+from repmatch_lib.book.claims import claims
 from repmatch_lib.book.ledger import ledger, recorded
 from repmatch_lib.book.records import Record, same_estimates
 from repmatch_lib.figures.lines import curves_figure
@@ -184,9 +185,11 @@ class Chapter:
 
     def claims(self) -> Markdown:
         """The chapter's lines of the ledger, with verdicts, and what the adapters behind them learned."""
-        lines = tables.three_columns(ledger(build=self.kept), self.experiment).data
+        lines = tables.three_columns(ledger(build=self.kept), self.experiment)
+        if not any(claim.rests_on == "adapters" for claim in claims() if claim.experiment == self.experiment):
+            return lines
         learned = tables.learned(self.kept).data
-        return Markdown(f"{lines}\n\n**Did the adapters learn their task?**\n\n{learned}")
+        return Markdown(f"{lines.data}\n\n**Did the adapters learn their task?**\n\n{learned}")
 
     def running_times(self) -> Markdown:
         """How long the training behind the chapter took, in both runs."""
