@@ -44,6 +44,7 @@ from .data.samples import (
     in_pairs as in_pairs,
     load_at_most as load_at_most,
     single_texts as single_texts,
+    with_other_labels as with_other_labels,
 )
 from .data.tasks import (
     TASKS as TASKS,
@@ -158,12 +159,8 @@ from .experiments.instance_likeness import (
 )
 from .experiments.instance_pairs import (
     by_label as by_label,
-    compared as compared,
     over_heads as over_heads,
     over_instances as over_instances,
-    seeds_apart as seeds_apart,
-    under_two_heads as under_two_heads,
-    with_other_labels as with_other_labels,
 )
 from .experiments.overlap_scores import (
     described as described,
@@ -191,6 +188,7 @@ from .experiments.pools import (
     Coverage as Coverage,
     Deduplicated as Deduplicated,
     EarlyErrors as EarlyErrors,
+    Quoted as Quoted,
 )
 from .experiments.prediction import (
     QUESTIONS as QUESTIONS,
@@ -273,6 +271,11 @@ from .figures.points import (
 from .instances.costs import (
     instance_flops as instance_flops,
     projected_hours as projected_hours,
+)
+from .instances.likeness import (
+    compared as compared,
+    seeds_apart as seeds_apart,
+    under_two_heads as under_two_heads,
 )
 from .instances.scores import (
     Scores as Scores,

@@ -46,3 +46,10 @@ def in_pairs(data: Corpus) -> Corpus:
     """Each text with that of the next row, the last with the first: single texts in the form of pairs."""
     texts = data.table["text"].to_pylist()
     return dataclasses.replace(data, table=data.table.append_column("text_pair", pa.array(texts[1:] + texts[:1])))
+
+
+def with_other_labels(data: Corpus) -> Corpus:
+    """The same texts, each with the next label."""
+    turned = pa.array([(label + 1) % data.task.outputs for label in data.table["label"].to_pylist()])
+    table = data.table.set_column(data.table.column_names.index("label"), "label", turned)
+    return dataclasses.replace(data, table=table)

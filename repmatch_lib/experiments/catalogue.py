@@ -7,7 +7,7 @@ from typing import Any
 
 from repmatch_lib.experiments.fine_tunings import FineTuning
 from repmatch_lib.experiments.instance_likeness import InstanceLikeness
-from repmatch_lib.experiments.pools import Coverage, Deduplicated, EarlyErrors
+from repmatch_lib.experiments.pools import Coverage, Deduplicated, EarlyErrors, Quoted
 from repmatch_lib.experiments.rankings import Ranking
 from repmatch_lib.experiments.requests import Request
 from repmatch_lib.experiments.runs import FullRun, Run
@@ -22,6 +22,7 @@ KINDS: dict[str, type[Request[Any]]] = {
         Ranking,
         Deduplicated,
         Coverage,
+        Quoted,
         EarlyErrors,
         FineTuning,
         Transfer,

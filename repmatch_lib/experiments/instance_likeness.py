@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import field_validator
 
 from repmatch_lib.data.corpora import Corpus, SourceName, load
+from repmatch_lib.data.samples import with_other_labels
 from repmatch_lib.data.tasks import task as find_task
 from repmatch_lib.experiments.requests import Request
 from repmatch_lib.settings import Count, Length, Rate, Seed, Seeds, checked
@@ -60,8 +61,6 @@ class Instances:
 
     def data(self) -> Corpus:
         """The instances."""
-        from repmatch_lib.experiments.instance_pairs import with_other_labels
-
         data = load(find_task(self.task), source=self.source, rows=self.rows, seed=self.sample_seed)
         return with_other_labels(data) if self.next_label else data
 
@@ -144,7 +143,7 @@ class InstanceLikeness(Request[Likeness]):
     def _compared(self) -> Likeness:
         import torch
 
-        from repmatch_lib.experiments.instance_pairs import compared
+        from repmatch_lib.instances.likeness import compared
 
         updates = [self.one.updates(seed) for seed in self.seeds]
         others = [self.other.updates(seed) for seed in self.seeds] if self.other else updates

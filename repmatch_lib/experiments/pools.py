@@ -122,6 +122,45 @@ class Coverage(Request[pd.DataFrame]):
 
 
 @checked
+class Quoted(Request[pd.DataFrame]):
+    """A request for the first and the last instances of a ranking, with their texts, to be read.
+
+    Attributes
+    ----------
+    quoted : Ranking
+    first, last : int
+        So many of either end.
+    """
+
+    kind: ClassVar[str] = "quoted"
+    quoted: Ranking
+    first: Count = 8
+    last: Count = 4
+
+    @property
+    def needs(self) -> tuple[Ranking]:
+        """Requests that come first."""
+        return (self.quoted,)
+
+    def folder(self, store: Store, progress: bool) -> Path:
+        """The instances' folder."""
+        scores, pool = self.quoted.make(store, progress), self.quoted.pool()
+
+        def write(folder: Path) -> None:
+            order = np.argsort(-scores.to_pandas()["score"].to_numpy(), kind="stable")
+            chosen = order[np.r_[: self.first, -self.last : 0]]
+            pool.named().iloc[chosen].assign(score=scores.to_pandas()["score"].iloc[chosen]).to_parquet(folder / VALUES)
+
+        return stored(
+            "quoted", __name__, write, store, pool=pool.fingerprint, scores=scores.made_of, ends=(self.first, self.last)
+        )
+
+    def read(self, folder: Path) -> pd.DataFrame:
+        """Columns of the corpus, ``class`` and ``score``, the highest score first."""
+        return pd.read_parquet(folder / VALUES)
+
+
+@checked
 class EarlyErrors(Request[pd.DataFrame]):
     """A request for a pool's errors under the model that a ranking's target has made of the encoder; see `el2n`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,3 +117,12 @@ def test_the_command_line_makes_scores_and_duplicates(
     result = CliRunner().invoke(app, ["train", request.to_json(), "--out", str(tmp_path / "made.json")])
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "made.json").read_text())["rows"] == 30
+
+
+def test_instances_to_be_read_are_the_ends_of_the_ranking(tuning_request: Callable[..., rm.FineTuning]) -> None:
+    ranking = tuning_request("top").selection.ranking
+    read = rm.Quoted(ranking, first=3, last=2).make(progress=False)
+    scores, pool = ranking.make(progress=False).to_pandas().score, ranking.pool().named()
+    order = sorted(range(len(scores)), key=lambda row: -scores[row])
+    assert read.text.tolist() == pool.text.iloc[[*order[:3], *order[-2:]]].tolist()
+    assert read.score.tolist() == sorted(read.score, reverse=True) and "class" in read
