@@ -264,16 +264,18 @@ def of_layers(table: pd.DataFrame, name: str) -> Interval | None:
     if question != "kind":
         return None
     chosen = table[(table["rank"] == int(rank)) & ~table.same_task]
+    unit = "head" if "head_a" in table else "seed"
 
     def ahead(side: str, way: str, kept: set[float]) -> float:
         of_side = rows(chosen, side=side)
-        of_side = of_side[of_side.seed_a.isin(kept) & of_side.seed_b.isin(kept)]
+        of_side = of_side[of_side[f"{unit}_a"].isin(kept) & of_side[f"{unit}_b"].isin(kept)]
         one, two = of_side[of_side.same_kind][way].to_numpy(), of_side[~of_side.same_kind][way].to_numpy()
         return float(((one[:, None] > two) + 0.5 * (one[:, None] == two)).mean())
 
     first, second = what.split(" - ")
     arms = [("left", way) if way in table else (way, "mean") for way in (first, second)]
-    return left_out(seeds_of(chosen), lambda kept: ahead(*arms[0], kept) - ahead(*arms[1], kept))
+    units = sorted({*chosen[f"{unit}_a"], *chosen[f"{unit}_b"]})
+    return left_out(units, lambda kept: ahead(*arms[0], kept) - ahead(*arms[1], kept))
 
 
 AGAIN = {

@@ -39,7 +39,7 @@ def kind_auc(table: pd.DataFrame, column: str = "score") -> float:
 
 
 def nearest_of_own_task(table: pd.DataFrame, column: str = "score") -> float:
-    """Share of runs whose nearest run, among those of other seeds, is of their own task.
+    """Share of runs whose nearest run, among those of their head and other seeds, is of their own task.
 
     Parameters
     ----------
@@ -48,7 +48,8 @@ def nearest_of_own_task(table: pd.DataFrame, column: str = "score") -> float:
     column : str
         The larger, the nearer.
     """
-    exchanged = table.rename(columns={"a": "b", "b": "a", "seed_a": "seed_b", "seed_b": "seed_a"})
+    other = {"a": "b", "head_a": "head_b", "seed_a": "seed_b"}
+    exchanged = table.rename(columns=other | {second: first for first, second in other.items()})
     either_way = pd.concat([table, exchanged], ignore_index=True)
-    nearest = either_way.loc[either_way.groupby(["a", "seed_a"])[column].idxmax()]
+    nearest = either_way.loc[either_way.groupby(list(other))[column].idxmax()]
     return float((nearest.a == nearest.b).mean())
