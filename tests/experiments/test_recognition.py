@@ -18,7 +18,7 @@ def table() -> pd.DataFrame:
     random = np.random.default_rng(1)
     return pd.DataFrame(
         {
-            "a": a, "b": b, "seed_a": i, "seed_b": j, "same_kind": {a, b} <= {"a", "b"} or a == b,
+            "a": a, "b": b, "head_a": 0, "head_b": 0, "seed_a": i, "seed_b": j, "same_kind": {a, b} <= {"a", "b"} or a == b,
             "score": round(random.uniform(), 1),  # with ties
         }
         for (a, i), (b, j) in pairs
@@ -53,3 +53,6 @@ def test_nearest_is_looked_for_from_every_run(table: pd.DataFrame) -> None:
         own.append(max(with_others, key=with_others.get) == task)
     assert len(own) == 9 and rm.nearest_of_own_task(table) == pytest.approx(np.mean(own))
     assert rm.nearest_of_own_task(table.assign(score=table.a == table.b)) == 1
+    another = table.assign(head_a=1, head_b=1, score=table.a != table.b)
+    of_both = pd.concat([table.assign(score=table.a == table.b), another])
+    assert rm.nearest_of_own_task(of_both) == 0.5  # each head's runs among themselves
