@@ -121,6 +121,8 @@ def test_figure_2(tmp_path: Any) -> None:
     np.testing.assert_allclose(drawn["other instance"], found["others grid"].numpy(), atol=2e-6)
 
 
-@pytest.mark.parametrize("chapter", ["dataset_heatmaps", "seed_robustness", "instance_robustness", "explorer"])
+@pytest.mark.parametrize(
+    "chapter", ["dataset_heatmaps", "seed_robustness", "instance_robustness", "layers", "explorer"]
+)
 def test_a_chapter_s_numbers_are_the_record_s(chapter: str) -> None:
     assert rm.Record.load(ROOT / f"book/executed/{chapter}.json").repeats(rm.recorded(chapter))

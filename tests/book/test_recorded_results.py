@@ -23,7 +23,7 @@ from repmatch_lib.experiments.verification import VERIFIED
 from repmatch_lib.store import Store
 from repmatch_lib.training.heads import frozen_model
 
-RECORDED = ("dataset_heatmaps", "explorer", "instance_robustness", "seed_robustness")
+RECORDED = ("dataset_heatmaps", "explorer", "instance_robustness", "layers", "seed_robustness")
 
 
 def asked(name: str) -> list[Any]:

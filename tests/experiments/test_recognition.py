@@ -18,8 +18,8 @@ def table() -> pd.DataFrame:
     random = np.random.default_rng(1)
     return pd.DataFrame(
         {
-            "a": a, "b": b, "head_a": 0, "head_b": 0, "seed_a": i, "seed_b": j, "same_kind": {a, b} <= {"a", "b"} or a == b,
-            "score": round(random.uniform(), 1),  # with ties
+            "a": a, "b": b, "head_a": 0, "head_b": 0, "seed_a": i, "seed_b": j,
+            "same_kind": {a, b} <= {"a", "b"} or a == b, "score": round(random.uniform(), 1),  # with ties
         }
         for (a, i), (b, j) in pairs
     )  # fmt: skip
