@@ -15,7 +15,7 @@ from repmatch_lib.experiments.requests import Request, stages
 from repmatch_lib.paths import project_file
 from repmatch_lib.store import Store
 
-SMALL = "small_runs.zip"  # of the chapters that are not recorded yet
+SMALL = "small_runs.zip"  # of all chapters, at their defaults
 
 
 def pack(name: str, profile: str = "laptop", to: Recorded | None = None, store: Store | None = None) -> int:
@@ -41,14 +41,14 @@ def pack(name: str, profile: str = "laptop", to: Recorded | None = None, store: 
 
 
 def pack_small_runs(to: Recorded | None = None, store: Store | None = None) -> int:
-    """Record what the chapters ask for that have no recorded run yet: a small one on the bundled corpora.
+    """Record what the chapters ask for at their defaults: small runs on the bundled corpora.
 
-    So that the book is built without training; parameters as for `pack`.
+    So that the book is built without training, and a notebook opened alone shows something at once; parameters as for
+    `pack`.
     """
     to = to or Recorded()
     names = sorted(file.stem for file in project_file("notebooks").glob("*.ipynb"))
-    everything = itertools.chain(*(asked(name, "recorded") for name in names))
-    return _pack(SMALL, [request for request in everything if request.sources == {"mini"}], to, store or Store())
+    return _pack(SMALL, itertools.chain(*(asked(name, "mini") for name in names)), to, store or Store())
 
 
 def asked(name: str, profile: str) -> list[Request[Any]]:

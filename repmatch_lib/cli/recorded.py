@@ -26,7 +26,7 @@ def keep(
 
 
 def keep_small_runs() -> None:
-    """Record what the book needs of chapters that have no recorded run yet: a small one on the bundled corpora."""
+    """Record what the chapters ask for at their defaults: small runs on the bundled corpora."""
     from repmatch_lib.book import packing
 
     console.print(f"{packing.pack_small_runs()} results in {packing.SMALL}")
