@@ -32,8 +32,17 @@ def archive(file: Path, there: Recorded | None = None) -> str:
     -------
     str
         Its SHA-256.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a pack is not there.
     """
     there = there or Recorded()
+    if missing := there.missing:
+        raise FileNotFoundError(
+            f"{', '.join(missing)} are not installed: get them with 'repmatch fetch-recorded ADDRESS'"
+        )
     with whole(file) as temporary, zipfile.ZipFile(temporary, "w") as zipped:
         for name in sorted(there.hashes):
             zipped.writestr(zipfile.ZipInfo(name, EPOCH), there.pack_file(name).read_bytes())

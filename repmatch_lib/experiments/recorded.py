@@ -79,6 +79,11 @@ class Recorded:
         own = self.root / name
         return own if own.is_file() else fetched() / name
 
+    @property
+    def missing(self) -> list[str]:
+        """Packs that are neither with the project nor fetched."""
+        return sorted(name for name in self.hashes if not self.pack_file(name).is_file())
+
     def find(self, asked: str, settings: Settings) -> Entry | None:
         """The entry of a request, or None.
 
@@ -105,7 +110,7 @@ class Recorded:
 
     def near(self, settings: Settings) -> str:
         """What is recorded nearest to a request that is not, in words."""
-        if missing := sorted(name for name in self.hashes if not self.pack_file(name).is_file()):
+        if missing := self.missing:
             return f"{', '.join(missing)} are not installed: get them with 'repmatch fetch-recorded ADDRESS'."
         wanted = flat(json.loads(json.dumps(settings)))
         others = [flat(e.settings) for e in self.entries.values() if e.settings["kind"] == settings["kind"]]

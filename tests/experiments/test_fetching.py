@@ -40,6 +40,12 @@ def test_what_was_fetched_answers(without: Recorded, archived: Path) -> None:
     assert found == entry and without.folder(entry, Store()).is_dir()
 
 
+def test_packs_that_are_not_there_cannot_be_archived(without: Recorded, own_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"seed_robustness\.zip.* are not installed: get them with"):
+        archive(tmp_path / "none.zip", without)
+    assert not (tmp_path / "none.zip").exists()
+
+
 def test_the_same_results_give_the_same_archive(archived: Path, tmp_path: Path) -> None:
     assert archive(tmp_path / "again.zip") == hashlib.sha256(archived.read_bytes()).hexdigest()
 
