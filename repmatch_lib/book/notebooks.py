@@ -21,6 +21,8 @@ from repmatch_lib.experiments.requests import Request, stages
 from repmatch_lib.paths import project_file
 from repmatch_lib.store import key, write_atomically
 
+# Values that a file's name tells whole: words, with dashes within, and lists of words without any.
+PLAIN = r"[\w.]+(-[\w.]+)*|\[[\w.]+(, [\w.]+)*\]|\['[\w.]+'(, '[\w.]+')*\]"
 PROFILES = ("recorded", "mini", "laptop", "paper")
 
 
@@ -197,6 +199,8 @@ def run(
         If a cell fails; the notebook up to there is kept as ``<out>.failed.ipynb``.
     """
     notebook, out = Path(notebook), Path(out)
+    if out.resolve() == notebook.resolve() or out.resolve().parent == project_file("notebooks").resolve():
+        raise ParameterError(f"--out {out} is a notebook to run, or lies among them: give another file or folder")
     values = settings(notebook, profile, overrides)
     folder = Path(os.path.relpath(out.parent))
     places = {"record": str(folder / f"{out.stem}.json"), "build": str(folder)}
@@ -236,10 +240,11 @@ def _make(request: Request[Any], progress: bool) -> None:
 
 
 def output_name(notebook: str | Path, overrides: Mapping[str, Any]) -> str:
-    """``seed_robustness--rank-8--seeds-3-4`` for ``rank=8 seeds=[3,4]``."""
+    """``seed_robustness--rank-8--seeds-3-4`` for ``rank=8 seeds=[3,4]``; a hash where a value is not told whole."""
     parts = [f"{name}-{value}" for name, value in sorted(overrides.items())]
-    name = "--".join([Path(notebook).stem, *(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)])
-    return name if len(name) <= 100 else f"{name[:90]}-{key(overrides=dict(overrides))[:8]}"
+    name = "--".join([Path(notebook).stem, *(re.sub(r"[^A-Za-z0-9._]+", "-", part).strip("-") for part in parts)])
+    told = all(re.fullmatch(PLAIN, str(value), re.ASCII) for value in overrides.values())
+    return name if told and len(name) <= 100 else f"{name[:90]}--{key(overrides=dict(overrides))[:8]}"
 
 
 def _execute(notebook: Path, out: Path, values: Mapping[str, Any], progress: bool) -> None:

@@ -67,6 +67,8 @@ def data(
     from repmatch_lib.training.pairs import train_pair
 
     _check_plot(plot)
+    if out and out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file: give a folder")
     one, other = (
         _task(name, _of(text, k, "--text"), _of(label, k, "--label")) for k, name in enumerate((first, second))
     )
@@ -243,6 +245,8 @@ def _check_plot(plot: Path | None) -> None:
     """Before anything is trained, not after."""
     if plot and plot.suffix.lower() not in PLOTS:
         raise ValueError(f"--plot {plot}: give a file that ends in {', '.join(PLOTS)}")
+    if plot and plot.is_dir():
+        raise ValueError(f"--plot {plot} is a folder: give a file")
     if plot and not plot.absolute().parent.is_dir():
         raise ValueError(f"--plot {plot}: there is no folder {plot.parent}; make it first")
 

@@ -69,12 +69,18 @@ def facility_location(similarity: np.ndarray, k: int | None = None) -> np.ndarra
     -------
     ndarray of int, shape (k,)
         In the order of choice; of equal gains the first row's.
+
+    Raises
+    ------
+    ValueError
+        If ``similarity`` is not square, holds NaN or is empty, or there are fewer than ``k`` rows.
     """
+    k = _checked(similarity, k)
     nearest = np.zeros(len(similarity))
     bounds = [(-round(gain, DIGITS), row) for row, gain in enumerate(similarity.sum(1, dtype=float).tolist())]
     heapify(bounds)
     chosen: list[int] = []
-    while bounds and len(chosen) < (k or len(similarity)):
+    while len(chosen) < k:
         _, row = heappop(bounds)
         now = (-round(float(np.maximum(similarity[row] - nearest, 0).sum()), DIGITS), row)
         if bounds and now > bounds[0]:
@@ -103,12 +109,28 @@ def k_centre(similarity: np.ndarray, k: int | None = None) -> np.ndarray:
     -------
     ndarray of int, shape (k,)
         In the order of choice; of equal distances the first row's.
+
+    Raises
+    ------
+    ValueError
+        If ``similarity`` is not square, holds NaN or is empty, or there are fewer than ``k`` rows.
     """
+    k = _checked(similarity, k)
     chosen = [int(similarity.sum(1, dtype=float).argmax())]
     nearest = similarity[chosen[0]].astype(float)
     nearest[chosen] = np.inf
-    while len(chosen) < (k or len(similarity)):
+    while len(chosen) < k:
         chosen.append(int(nearest.argmin()))
         nearest = np.maximum(nearest, similarity[chosen[-1]])
         nearest[chosen[-1]] = np.inf
     return np.array(chosen)
+
+
+def _checked(similarity: np.ndarray, k: int | None) -> int:
+    """So many rows as are asked for, where the similarity can be chosen from."""
+    n = len(similarity)
+    if similarity.shape != (n, n) or n == 0 or np.isnan(similarity).any():
+        raise ValueError(f"similarity of shape {similarity.shape}: give a square array of a row or more, without NaN")
+    if k is not None and not 1 <= k <= n:
+        raise ValueError(f"k = {k}, but there are {n} rows: give 1 to {n}")
+    return k or n

@@ -11,7 +11,7 @@ from typing import Any
 import nbformat
 import papermill
 import pytest
-from helpers import Command, Tiny
+from helpers import ROOT, Command, Tiny
 from nbformat.v4 import new_code_cell, new_notebook
 
 import repmatch_lib as rm
@@ -180,7 +180,31 @@ def test_impossible_parameters_are_parameter_errors(assignment: str) -> None:
 def test_output_names() -> None:
     assert notebooks.output_name("notebooks/demo.ipynb", {}) == "demo"
     assert notebooks.output_name("demo.ipynb", {"seeds": [3, 4], "rank": 8}) == "demo--rank-8--seeds-3-4"
-    assert notebooks.output_name("demo.ipynb", {"task": "../mine/own file.csv"}) == "demo--task-..-mine-own-file.csv"
+    own = notebooks.output_name("demo.ipynb", {"task": "../mine/own file.csv"})
+    assert re.fullmatch(r"demo--task-\.\.-mine-own-file\.csv--[0-9a-f]{8}", own)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("task", ["a/b.csv", "a-b.csv", "a b.csv", "a_b.csv", "ä.csv", "ö.csv"]),
+        ("tasks", [["a", "b"], ["a-b"], ["a, b"], ["ä"], ["ö"]]),
+        ("seeds", [[1], [-1], [1, 2], [12], []]),
+        ("lr", [1e-5, 1e5, -1e-5, 0.1, -0.1]),
+        ("rows", [{"a": 1}, {"a": 11}, {"a-1": 1}]),
+    ],
+)
+def test_no_two_values_share_a_name(name: str, values: list[Any]) -> None:
+    assert len({notebooks.output_name("demo.ipynb", {name: value}) for value in values}) == len(values)
+
+
+def test_a_source_is_never_replaced(demo: Path) -> None:
+    before = demo.read_bytes()
+    of_the_book = [ROOT / f"notebooks/{name}.ipynb" for name in ("seed_robustness", "new")]
+    for out in (demo, demo.parent / "." / demo.name, *of_the_book):
+        with pytest.raises(notebooks.ParameterError, match="is a notebook to run, or lies among them: give another"):
+            notebooks.run(demo, out)
+    assert demo.read_bytes() == before and not of_the_book[1].exists()
 
 
 @pytest.mark.parametrize("n", [2, 9, 20])

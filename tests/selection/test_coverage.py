@@ -80,3 +80,14 @@ def test_one_of_each_group_comes_first_and_ties_in_the_order_of_the_rows(choose:
     group = np.array([0, 0, 0, 1, 1, 2])
     order = choose((group[:, None] == group).astype(np.float32))
     assert order.tolist() == [0, 3, 5, 1, 2, 4]
+
+
+@pytest.mark.parametrize("choose", [rm.facility_location, rm.k_centre])
+def test_what_cannot_be_chosen_from_is_refused(choose: Callable[..., np.ndarray]) -> None:
+    for k in (0, -1, 6):
+        with pytest.raises(ValueError, match=rf"k = {k}, but there are 5 rows: give 1 to 5"):
+            choose(np.eye(5), k)
+    assert sorted(choose(np.eye(5), 5)) == sorted(choose(np.eye(5))) == list(range(5))
+    for wrong in (np.empty((0, 0)), np.ones((2, 3)), np.full((2, 2), np.nan)):
+        with pytest.raises(ValueError, match="give a square array of a row or more, without NaN"):
+            choose(wrong)

@@ -144,3 +144,23 @@ def test_the_command_refuses_with_one_message(
     options, message = WRONG[wrong]
     code, _, errors = command("data", "films.csv", "films.csv", *options)
     assert code == 2 and re.search(message, errors.replace("\n", " "))
+
+
+def test_places_are_checked_before_the_training(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(pairs, "train_pair", refuse)
+    file = tmp_path / "own.csv"
+    file.write_text("text,label\na,0\nb,1\n")
+    (tmp_path / "folder.png").mkdir()
+    for option, place, sentence in (
+        ("--plot", tmp_path / "folder.png", "is a folder: give a file"),
+        ("--plot", tmp_path / "no/a.png", "there is no folder"),
+        ("--plot", tmp_path / "a.txt", "give a file that ends in"),
+        ("--out", file, "is a file: give a folder"),
+    ):
+        code, _, text = command("data", str(file), str(file), option, str(place))
+        assert code == 2 and sentence in text.replace("\n", " ")
