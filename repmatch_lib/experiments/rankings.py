@@ -14,7 +14,7 @@ from repmatch_lib.experiments.requests import Request
 from repmatch_lib.experiments.runs import Run
 from repmatch_lib.instances.scores import GATHERED, Scores
 from repmatch_lib.settings import Count, Measure, Positive, Seed, checked
-from repmatch_lib.store import Store, key, one_thread
+from repmatch_lib.store import Store, stored, unfinished
 from repmatch_lib.training.encoder_variants import encoder
 
 
@@ -74,22 +74,18 @@ class Ranking(Request[Scores]):
 
         target, pool, model = self.target.make(store, progress), self.pool(), encoder(self.target.encoder)
         settings = self.settings()
-        folder = store.path(
-            "scores",
-            key(
-                code=self.code, encoder=model.fingerprint, pool=pool.fingerprint, ids=pool.table["id"].to_pylist(),
-                target=target_digest(target, self.target.modules), **settings,
-            ),
+
+        def write(folder: Path) -> None:
+            scores = score_instances(model, pool, target, out=unfinished(folder), progress=progress, **settings)
+            if scores:
+                scores.brief().save(folder / GATHERED)
+
+        return stored(
+            "rankings", __name__, write, store,
+            encoder=model.fingerprint, pool=pool.fingerprint, ids=pool.table["id"].to_pylist(),
+            target=target_digest(target, self.target.modules), **settings,
         )  # fmt: skip
-        if not (folder / GATHERED).is_file():
-            with one_thread():
-                score_instances(model, pool, target, out=folder, progress=progress, **settings)
-        return folder
 
     def read(self, folder: Path) -> Scores:
-        """The scores."""
+        """The scores, without those of single layers; see `Scores.brief`."""
         return Scores.load(folder / GATHERED)
-
-    def files(self, folder: Path) -> list[str]:
-        """The gathered scores, without the blocks that they came in."""
-        return [GATHERED]

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from repmatch_lib.store import whole, write_atomically
 
 SEVERAL = "target_"  # before the columns of each target, where there are several
+BRIEF = ("loss", "score", "repmatch")  # what is known of a row beside its layers; the last of them by cosine only
 META, GATHERED = "scores.json", "scores.parquet"
 
 
@@ -52,7 +53,15 @@ class Scores:
     @property
     def layers(self) -> list[str]:
         """The columns that ``score`` is the mean of."""
-        return [name for name in self.table.column_names if name not in ("id", "label", "loss", "score")]
+        return [name for name in self.table.column_names if name not in ("id", "label", *BRIEF)]
+
+    def brief(self) -> Scores:
+        """What a ranking needs, at a tenth of the size: without single layers, in single precision."""
+        table = self.table.drop_columns(self.layers)
+        for at, name in enumerate(table.column_names):
+            if name in BRIEF:
+                table = table.set_column(at, name, table[name].cast(pa.float32()))
+        return Scores(table, self.made_of)
 
     def of_each_target(self) -> list[Scores]:
         """Scores against several targets as those against each."""

@@ -71,8 +71,8 @@ def test_other_processes_make_each_request_once(
 ) -> None:
     wanted = [tuning_request("top"), tuning_request("random"), tuning_request("top")]
     notebooks.prepare(wanted, progress=False)
-    made = {kind: len(list((own_store / kind).glob("[!.]*"))) for kind in ("adapters", "scores", "outcomes")}
-    assert made == {"adapters": 1, "scores": 1, "outcomes": 2}
+    made = {kind: len(list((own_store / kind).glob("[!.]*"))) for kind in ("adapters", "rankings", "outcomes")}
+    assert made == {"adapters": 1, "rankings": 1, "outcomes": 2}
     monkeypatch.setattr(fine_tuning, "fine_tune", None)
     assert all(0 <= request.make(progress=False).value <= 1 for request in wanted)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,3 +82,22 @@ def test_another_sample_is_other_rows() -> None:
     first, second = (rm.Run("sst2", source="mini", rows=20, sample_seed=seed).rows_of() for seed in (0, 1))
     assert first.fingerprint != second.fingerprint
     assert first.fingerprint == rm.load(rm.task("sst2"), source="mini", rows=20).fingerprint
+
+
+def test_a_ranking_keeps_what_it_ranks_by(tuning_request: Callable[..., rm.FineTuning], own_store: Path) -> None:
+    ranking = tuning_request("top").selection.ranking
+    kept, pool = ranking.make(progress=False), ranking.pool()
+    target = ranking.target.make(progress=False)
+    model = rm.encoder(ranking.target.encoder)
+    whole = rm.score_instances(model, pool, target, progress=False, **ranking.settings())
+    assert kept.table.column_names == ["id", "label", "loss", "score"] and not kept.layers and whole.layers
+    assert kept.to_pandas().score.tolist() == pytest.approx(whole.to_pandas().score.tolist(), abs=1e-6)
+    assert not list((own_store / "rankings").glob(".*unfinished"))
+    signed = rm.score_instances(
+        rm.encoder(ranking.target.encoder),
+        pool,
+        target,
+        progress=False,
+        **ranking.settings() | {"measure": "cosine", "seed": None},
+    )
+    assert signed.brief().table.column_names == ["id", "label", "loss", "score", "repmatch"]
