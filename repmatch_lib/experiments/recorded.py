@@ -48,6 +48,11 @@ class Entry:
     files: dict[str, str]
     made: dict[str, Any]
 
+    @property
+    def real(self) -> bool:
+        """Whether it is of real corpora, not of the bundled ones."""
+        return sources(self.settings) != {"mini"}
+
 
 class Recorded:
     """The folder of recorded results.
@@ -179,6 +184,11 @@ def flat(settings: Settings, prefix: str = "") -> dict[str, Any]:
     for name, value in settings.items():
         parts |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return parts
+
+
+def sources(settings: Settings) -> set[str]:
+    """Where the rows of a request come from: ``mini``, ``local``, ``hub`` or ``auto``."""
+    return {value for name, value in flat(settings).items() if name.split(".")[-1] == "source"}
 
 
 @lru_cache(maxsize=4)

@@ -60,7 +60,7 @@ class Request(ABC, Generic[Result]):
     @property
     def sources(self) -> set[str]:
         """Where its rows come from: ``mini``, ``local``, ``hub`` or ``auto``."""
-        return {value for name, value in recorded.flat(self._plain()).items() if name.split(".")[-1] == "source"}
+        return recorded.sources(self._plain())
 
     def near(self) -> str:
         """What is recorded nearest to it, in words."""

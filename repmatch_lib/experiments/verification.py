@@ -95,8 +95,8 @@ def verify(
     entries = list(there.entries.values())
     by_chapter: dict[str, list[tuple[Request[Any], Entry]]] = {}
     for k in np.random.default_rng(seed).permutation(len(entries)):
-        request: Request[Any] = parse(json.dumps(entries[k].settings))
-        if request.sources != {"mini"}:
+        if entries[k].real:
+            request: Request[Any] = parse(json.dumps(entries[k].settings))
             by_chapter.setdefault(entries[k].pack.removesuffix(".zip"), []).append((request, entries[k]))
     drawn = by_chapter if chapter is None else {chapter: by_chapter.get(chapter, [])}
     if not any(drawn.values()) or sample < 1:
