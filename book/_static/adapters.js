@@ -3,7 +3,8 @@
 
 const adapters = (() => {
   const BYTES = { F64: 8, F32: 4, F16: 2, BF16: 2 };
-  const FACTOR = /^(.*\.(\d+)\.(.+))\.lora_([AB])(?:\.[^.]+)?\.weight$/;
+  const FACTOR = /^(.*\.(\d+)\.(.+))\.lora_([AB])(?:\.([^.]+))?\.weight$/;
+  const TOWER = /decoder|vision|visual|image|video|text|language|audio|speech/;
   // What other adapters than plain LoRA keep in their files, and what they are called.
   const OTHERS = {
     lora_magnitude_vector: "a DoRA adapter, whose update is not B A",
@@ -44,13 +45,16 @@ const adapters = (() => {
   // By name of a matrix within a layer: its layers in the model's order, each with both factors.
   function matrices(tensors, name) {
     const found = new Map();
+    const owners = new Set();
     for (const [key, tensor] of Object.entries(tensors)) {
       const other = Object.keys(OTHERS).find((mark) => key.includes(mark));
       if (other) throw new Error(`${name} is ${OTHERS[other]}; RepMatch compares plain LoRA.`);
       const match = FACTOR.exec(key);
       if (!match && key.includes("lora_")) throw new Error(`${name} holds "${key}", which is no factor of plain LoRA in a numbered layer.`);
       if (!match) continue; // a head that was saved with the adapter
-      const [, layer, , matrix, factor] = match;
+      const [, layer, , matrix, factor, owner] = match;
+      owners.add(owner);
+      if (owners.size > 1) throw new Error(`${name} holds several adapters, ${[...owners].join(", ")}: save one of them alone, with save_pretrained(selected_adapters=[...]).`);
       if (!(tensor.dtype in BYTES)) throw new Error(`${name} holds numbers of type ${tensor.dtype}; give float32, float16 or bfloat16.`);
       if (tensor.shape.length !== 2) throw new Error(`${name} adapts ${matrix} of layer ${layer} with a tensor of ${tensor.shape.length} dimensions, not a matrix.`);
       if (!found.has(matrix)) found.set(matrix, new Map());
@@ -73,7 +77,7 @@ const adapters = (() => {
   const place = (layer) => {
     const parts = layer.split(".");
     const number = parts.findIndex((part) => /^\d+$/.test(part));
-    return [parts.slice(0, number).includes("decoder") ? "decoder" : "", ...parts.slice(number)].join(".");
+    return [...parts.slice(0, number).filter((part) => TOWER.test(part)), ...parts.slice(number)].join(".");
   };
 
   async function numbers(file, { dtype, shape, data_offsets: [start, end] }) {

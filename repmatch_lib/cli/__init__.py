@@ -93,6 +93,8 @@ def _show(found: Comparison, plot: Path | None) -> None:
     table.add_row("mean", f"[bold]{found.score:.3f}[/]", f"{float(found.grid[:, 0, 0].mean()):.3f}")
     table.add_row("chance", f"{found.chance:.3f}", f"{1 / found.width:.3f}")
     console.print(table)
+    for matrix in found.left_out:
+        console.print(f"Left out: {_escape(matrix)}", soft_wrap=True)
     if found.same_head is False:
         console.print(
             "The two were trained under different heads (head_seed): a low score then says nothing of the data."

@@ -212,7 +212,7 @@ def _kept(
     store: Store,
 ) -> Path:
     """The folder of what a request's way of training makes of a run's encoder and rows."""
-    from repmatch_lib.similarity.adapters import MODULES
+    from repmatch_lib.similarity.matrices import MODULES
 
     model, data = encoder(run.encoder), run.rows_of()
     return stored(

@@ -51,7 +51,7 @@ def grid_panels(
                     ax.axis("off")
                     continue
                 image = ax.imshow(grid[k], vmin=0, vmax=vmax, cmap=COLORS, origin="upper")
-                ax.set_title(f"{float(grid[k].max()):.2f}")
+                ax.set_title(f"{float(grid[k].nan_to_num().max()):.2f}")
                 ax.set_xticks(range(grid.shape[2]), range(1, grid.shape[2] + 1), fontsize=9)
                 ax.set_yticks(range(grid.shape[1]), range(1, grid.shape[1] + 1), fontsize=9)
                 ax.tick_params(length=0)

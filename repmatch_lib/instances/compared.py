@@ -9,8 +9,9 @@ from torch import Tensor
 
 from repmatch_lib.instances.matrices import Matrix
 from repmatch_lib.instances.trainee import Scoring
-from repmatch_lib.similarity.adapters import Adapter, place
+from repmatch_lib.similarity.adapters import Adapter
 from repmatch_lib.similarity.comparison import trained_basis
+from repmatch_lib.similarity.matrices import paired
 from repmatch_lib.similarity.signed import Factors, update_cosines
 from repmatch_lib.similarity.subspaces import grassmann_similarity, repmatch_score
 
@@ -75,7 +76,8 @@ class Compared:
 
 def _basis(target: Adapter, module: str, scoring: Scoring, matrices: list[Matrix]) -> Tensor:
     layers, A, B = target.factors(module)
-    if [place(matrix.name) for matrix in matrices] != [place(layer) for layer in layers]:
+    places = paired([matrix.name for matrix in matrices], layers)
+    if places != [(k, k) for k in range(max(len(matrices), len(layers)))]:
         raise ValueError(
             f"the target {target.name} adapts {module!r} in {len(layers)} layers, the model in {len(matrices)}, or in "
             "others: adapt the same layers"

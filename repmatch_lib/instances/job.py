@@ -20,7 +20,8 @@ from repmatch_lib.instances.compared import Compared
 from repmatch_lib.instances.engine import AdamW, InstanceModel
 from repmatch_lib.instances.scores import of_target
 from repmatch_lib.instances.trainee import Scoring, trainee
-from repmatch_lib.similarity.adapters import MODULES, Adapter, check_base, in_order, target_digest
+from repmatch_lib.similarity.adapters import Adapter, check_base, target_digest
+from repmatch_lib.similarity.matrices import MODULES, in_order
 from repmatch_lib.similarity.subspaces import thin_basis
 from repmatch_lib.store import key
 from repmatch_lib.training.batching import within_memory

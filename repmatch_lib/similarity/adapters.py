@@ -8,35 +8,24 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from repmatch_lib.similarity.adapter_files import CONFIG, PROVENANCE, WEIGHTS, read_config, read_tensors, the_folder
+from repmatch_lib.similarity.matrices import Matrix, adapted_matrices, chosen, kind_of
+from repmatch_lib.similarity.plain_lora import check_plain
 from repmatch_lib.store import whole
 
 if TYPE_CHECKING:
     from peft import PeftModel
-
-WEIGHTS, CONFIG, PROVENANCE = "adapter_model.safetensors", "adapter_config.json", "provenance.json"
-
-# One attention matrix, as the model families name it. PEFT matches the same names by suffix.
-MODULES = {
-    "query": ("query", "q_proj", "q_lin"),
-    "key": ("key", "k_proj", "k_lin"),
-    "value": ("value", "v_proj", "v_lin"),
-    "output": ("attention.output.dense", "o_proj", "out_lin", "out_proj"),
-}
-
-# Starts that take a part of the pre-trained weight into the factors: B @ A is then not what was learned.
-NOT_FROM_ZERO = ("pissa", "olora", "corda", "loftq", "lora_ga")
-
-_FACTOR = re.compile(r"(?P<layer>.*\.\d+\.(?P<name>.+))\.lora_(?P<factor>[AB])(\.[^.]+)?\.weight")
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -61,18 +50,11 @@ class Adapter:
     name: str = "adapter"
 
     def __post_init__(self) -> None:
-        start = str(self.config.get("init_lora_weights", "")).lower()
-        if start.startswith(NOT_FROM_ZERO):
-            raise ValueError(
-                f"{self.name} started from factors of the pre-trained weights (init_lora_weights={start!r}), so B @ A "
-                "is not its update: convert it to plain LoRA with PEFT's path_initial_model_for_weight_conversion"
-            )
-        if self.config.get("use_dora"):
-            raise ValueError(f"{self.name} is a DoRA adapter, whose update is not B @ A; RepMatch compares plain LoRA")
+        check_plain(self.config, self.name)
 
     @classmethod
     def load(cls, folder: str | Path) -> Adapter:
-        """Read a folder that PEFT or this library saved.
+        """Read a folder that PEFT or this library saved, or the file of factors in it.
 
         Raises
         ------
@@ -81,36 +63,28 @@ class Adapter:
         ValueError
             If a file is damaged, or the adapter is not plain LoRA.
         """
-        folder = Path(folder)
-        for file in (WEIGHTS, CONFIG):
-            if not (folder / file).is_file():
-                raise FileNotFoundError(
-                    f"{folder} holds no {file}; give a folder written by PEFT's save_pretrained with safetensors"
-                )
-        try:
-            tensors = load_file(folder / WEIGHTS)
-        except SafetensorError as error:
-            raise ValueError(f"{folder / WEIGHTS} is damaged ({error}); copy or train the adapter again") from error
-        try:
-            config = json.loads((folder / CONFIG).read_text())
-            provenance_file = folder / PROVENANCE
-            provenance = json.loads(provenance_file.read_text()) if provenance_file.is_file() else {}
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{folder} holds a damaged JSON file ({error}); copy the adapter again") from error
-        if not isinstance(config, dict) or not isinstance(provenance, dict):
-            raise ValueError(f"{folder / CONFIG} is not an adapter's configuration; copy the adapter again")
-        if config.get("peft_type") != "LORA":
-            raise ValueError(f"{folder} is a {config.get('peft_type')} adapter; RepMatch compares LoRA adapters")
+        folder = the_folder(Path(folder))
+        tensors, config, provenance = read_tensors(folder), *read_config(folder)
         return cls(tensors, config, provenance, name=provenance.get("name", folder.resolve().name))
 
     @classmethod
-    def from_model(cls, model: PeftModel) -> Adapter:
-        """Take the active adapter of a live ``PeftModel``."""
+    def from_model(cls, model: PeftModel | PreTrainedModel) -> Adapter:
+        """Take the active adapter of a live ``PeftModel``, or of a model of transformers with one of its own.
+
+        Raises
+        ------
+        ValueError
+            If several adapters are active.
+        """
         from peft import get_peft_model_state_dict
 
-        name = model.active_adapter
+        active = model.active_adapters  # a property of PEFT's models, a method of transformers' own
+        names = active() if callable(active) else active
+        if len(names) != 1:
+            raise ValueError(f"the model has {len(names)} active adapters, {', '.join(names)}: set_adapter one of them")
+        (name,) = names
         tensors = {k: v.detach().cpu().clone() for k, v in get_peft_model_state_dict(model, adapter_name=name).items()}
-        return cls(tensors, model.peft_config[name].to_dict(), name=name)
+        return cls(tensors, model.peft_config[name].to_dict(), name=name)  # type: ignore[union-attr]
 
     def save(self, folder: str | Path) -> Path:
         """Write the folder in PEFT's own format, with the provenance beside it.
@@ -148,9 +122,48 @@ class Adapter:
         return (self.provenance.get("training") or {}).get("head_seed")
 
     @property
+    def adapts_some_layers(self) -> bool:
+        """Whether its configuration may leave out layers of the model."""
+        targets = self.config.get("target_modules")
+        # A text is a pattern; names with a number are those of single layers.
+        single = isinstance(targets, str) or any(part.isdigit() for t in targets or () for part in t.split("."))
+        return single or any(self.config.get(name) for name in ("layers_to_transform", "exclude_modules"))
+
+    @cached_property
+    def matrices(self) -> list[Matrix]:
+        """All adapted matrices, in the model's order.
+
+        Raises
+        ------
+        ValueError
+            If the tensors are no factors of one plain LoRA adapter.
+        """
+        return adapted_matrices(self.tensors, self.config, self.name)
+
+    @property
     def modules(self) -> list[str]:
         """Names of the adapted matrices within a layer, such as ``attention.self.value``."""
-        return sorted({match["name"] for match in map(_FACTOR.fullmatch, self.tensors) if match})
+        return sorted({kind_of(matrix.name) for matrix in self.matrices})
+
+    def of(self, module: str = "value") -> list[Matrix]:
+        """One attention matrix in every layer, in the model's order.
+
+        Parameters
+        ----------
+        module : str
+            ``"query"``, ``"key"``, ``"value"``, ``"output"``, or the model's own name of a matrix; after a tower and a
+            colon where a model has two, as in ``"text_model:value"``.
+
+        Raises
+        ------
+        ValueError
+            If the adapter does not hold this matrix, or holds it in two towers, or at several widths.
+        """
+        found = chosen(self.matrices, module, self.name)
+        if len(shapes := {matrix.shape: matrix.name for matrix in reversed(found)}) > 1:
+            widths = ", ".join(f"{name} is {out}x{into}" for (out, into), name in sorted(shapes.items()))
+            raise ValueError(f"{self.name}: {module!r} differs in width: {widths}. Give the full name of one of them")
+        return found
 
     def factors(self, module: str = "value") -> tuple[list[str], Tensor, Tensor]:
         """LoRA factors of one attention matrix in every layer.
@@ -158,35 +171,25 @@ class Adapter:
         Parameters
         ----------
         module : str
-            ``"query"``, ``"key"``, ``"value"``, ``"output"``, or the model's own name of a matrix.
+            As for `of`.
 
         Returns
         -------
         layers : list of str, in the model's order
         A : Tensor, shape (layers, r, in)
         B : Tensor, shape (layers, out, r)
+            Zero beyond the rank of a layer, where layers have several ranks.
 
         Raises
         ------
         ValueError
-            If the adapter does not hold this matrix, in every layer and at one rank and width.
+            As `of`.
         """
-        suffixes = MODULES.get(module, (module,))
-        factors: dict[str, dict[str, Tensor]] = {}
-        for key, tensor in self.tensors.items():
-            match = _FACTOR.fullmatch(key)
-            if match and any(f".{match['name']}".endswith(f".{suffix}") for suffix in suffixes):
-                factors.setdefault(match["layer"], {})[match["factor"]] = tensor
-        if not factors:
-            raise ValueError(f"{self.name} adapts no {module!r} matrix; it adapts {', '.join(self.modules) or 'none'}")
-        layers = sorted(factors, key=in_order)
-        if incomplete := [layer for layer in layers if factors[layer].keys() != {"A", "B"}]:
-            raise ValueError(f"{self.name}: {incomplete[0]} lacks one of its two factors; save the adapter again")
-        shapes = {layer: (tuple(factors[layer]["A"].shape), tuple(factors[layer]["B"].shape)) for layer in layers}
-        if len(set(shapes.values())) > 1:
-            raise ValueError(f"{self.name}: {module!r} differs in rank or width between layers: {shapes}")
-        A, B = (torch.stack([factors[layer][factor] for layer in layers]) for factor in "AB")
-        return layers, A, B
+        found = self.of(module)
+        rank = max(matrix.rank for matrix in found)
+        A = torch.stack([torch.nn.functional.pad(one.A, (0, 0, 0, rank - one.rank)) for one in found])
+        B = torch.stack([torch.nn.functional.pad(one.B, (0, rank - one.rank)) for one in found])
+        return [matrix.name for matrix in found], A, B
 
 
 def check_base(target: Adapter, name: str | None, sha256: str | None = None) -> None:
@@ -208,15 +211,3 @@ def target_digest(target: Adapter, modules: tuple[str, ...]) -> str:
         _, A, B = target.factors(module)
         digest.update(module.encode() + A.float().numpy().tobytes() + B.float().numpy().tobytes())
     return digest.hexdigest()
-
-
-def in_order(name: str) -> list[tuple[int, str]]:
-    """A key that sorts names of layers by their numbers as numbers."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
-
-
-def place(layer: str) -> tuple[str, ...]:
-    """Where a matrix is in its encoder, whatever head the encoder was loaded under."""
-    parts = layer.split(".")
-    first = next((k for k, part in enumerate(parts) if part.isdigit()), 0)
-    return ("decoder" if "decoder" in parts[:first] else "", *parts[first:])

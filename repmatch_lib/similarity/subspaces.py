@@ -6,9 +6,11 @@ The scale ``alpha / r`` moves no subspace and is left out.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -137,7 +139,6 @@ def repmatch_score(grid: Tensor) -> Tensor:
     return grid.flatten(-2).amax(-1)
 
 
-@lru_cache(maxsize=64)
 def chance_scores(width: int, rank: int, other_rank: int, layers: int = 1, draws: int = 2000) -> Tensor:
     """Scores of unrelated subspaces: the null distribution of a model's score.
 
@@ -148,16 +149,47 @@ def chance_scores(width: int, rank: int, other_rank: int, layers: int = 1, draws
     -------
     Tensor, shape (draws,), sorted, the same on every call
     """
-    generator = torch.Generator().manual_seed(0)
-    # Only their relative position matters, so the first subspace may be the first coordinates.
-    U = torch.eye(width, rank, dtype=torch.float64)
-    together = max(1, 2**22 // (layers * width * other_rank))
-    scores = []
-    for start in range(0, draws, together):
-        shape = (min(together, draws - start), layers, width, other_rank)
-        V = torch.linalg.qr(torch.randn(shape, generator=generator, dtype=torch.float64)).Q
-        scores.append(repmatch_score(grassmann_similarity(U, V)).mean(-1))
-    return torch.cat(scores).sort().values
+    return chance_of_layers(width, ((rank, other_rank),) * layers, draws)
+
+
+@lru_cache(maxsize=64)
+def chance_of_layers(width: int, ranks: tuple[tuple[int, int], ...], draws: int = 2000) -> Tensor:
+    """`chance_scores` where layers have ranks of their own: a pair (r, r') each.
+
+    Returns
+    -------
+    Tensor, shape (draws,), sorted, the same on every call
+    """
+    generator = np.random.default_rng(0)
+    total = torch.zeros(draws, dtype=torch.float64)
+    for (rank, other), layers in Counter(ranks).items():
+        rank, other = min(rank, width), min(other, width)
+        together = max(1, 2**22 // (layers * max(rank, other) * other))
+        for part in total.split(together):  # views: what is added to them is added to the total
+            corners = _corners(generator, (len(part), layers), width, rank, other)
+            # Only their relative position matters, so the first subspace may be the first coordinates.
+            part += repmatch_score(grassmann_similarity(torch.eye(rank, dtype=torch.float64), corners)).sum(-1)
+    return (total / len(ranks)).sort().values
+
+
+def _corners(generator: np.random.Generator, shape: tuple[int, ...], width: int, rank: int, other: int) -> Tensor:
+    """The first ``rank`` rows of uniformly random (width, other) matrices of orthonormal columns.
+
+    These are ``G R^-1``, where G holds the first rows of a Gaussian matrix, and ``R^T R = G^T G + L L^T`` its Gram
+    matrix: of the other rows only their Gram matrix counts, whose Cholesky factor L has a known distribution
+    (Bartlett 1933). No width enters the cost.
+    """
+    first = torch.from_numpy(generator.standard_normal((*shape, rank, other)))
+    remain = width - rank
+    if remain < other:
+        rest = torch.from_numpy(generator.standard_normal((*shape, remain, other)))
+        return torch.linalg.qr(torch.cat([first, rest], -2)).Q[..., :rank, :]
+    L = np.tril(generator.standard_normal((*shape, other, other)), -1)
+    k = np.arange(other)
+    L[..., k, k] = np.sqrt(generator.chisquare(remain - k, (*shape, other)))
+    lower = torch.from_numpy(L)
+    R = torch.linalg.cholesky(first.mT @ first + lower @ lower.mT, upper=True)
+    return torch.linalg.solve_triangular(R, first, upper=True, left=False)
 
 
 def shuffled_basis(A: Tensor, B: Tensor, seed: int = 0, side: Side = "left") -> Tensor:

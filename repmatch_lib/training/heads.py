@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from repmatch_lib.similarity.adapters import MODULES
+from repmatch_lib.similarity.matrices import MODULES
 from repmatch_lib.training.encoders import Encoder
 
 if TYPE_CHECKING:

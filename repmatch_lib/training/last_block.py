@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
-from repmatch_lib.similarity.adapters import MODULES
+from repmatch_lib.similarity.matrices import MODULES
 from repmatch_lib.training.dropout import dropout as thinned
 
 Read = Literal["first", "last", "all"]

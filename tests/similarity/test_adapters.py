@@ -162,10 +162,12 @@ def edit_config(folder: Path, **changes: Any) -> None:
     (folder / CONFIG).write_text(json.dumps(config | changes))
 
 
-def poison(folder: Path, change: Callable[[torch.Tensor], torch.Tensor], factor: str = "lora_B") -> None:
+def poison(
+    folder: Path, change: Callable[[torch.Tensor], torch.Tensor], factor: str = "lora_B", every: bool = False
+) -> None:
     tensors = load_file(folder / WEIGHTS)
-    name = next(name for name in sorted(tensors) if factor in name)
-    save_file(tensors | {name: change(tensors[name])}, folder / WEIGHTS)
+    names = [name for name in sorted(tensors) if factor in name][: None if every else 1]
+    save_file(tensors | {name: change(tensors[name]) for name in names}, folder / WEIGHTS)
 
 
 def cut(folder: Path, share: float) -> None:
@@ -184,10 +186,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "PiSSA": (lambda f: edit_config(f, init_lora_weights="pissa_niter_4"), ValueError, "broken started.*convert it"),
     "DoRA": (lambda f: edit_config(f, use_dora=True), ValueError, "broken is a DoRA adapter.*plain LoRA"),
     "not LoRA": (lambda f: edit_config(f, peft_type="IA3"), ValueError, "broken is a IA3.*LoRA"),
-    "untrained": (lambda f: poison(f, torch.zeros_like), ValueError, "broken.*layer 1.*B is zero.*Train"),
+    "untrained": (lambda f: poison(f, torch.zeros_like, every=True), ValueError, "broken holds no update.*B is zero"),
     "NaN": (lambda f: poison(f, lambda t: t * torch.nan), ValueError, "broken.*NaN"),
     "infinite A": (lambda f: poison(f, lambda t: t / 0, "lora_A"), ValueError, "broken.*infinity"),
-    "one layer of another rank": (lambda f: poison(f, lambda t: t[:, :2].clone()), ValueError, "broken.*rank or width"),
+    "half a factor": (lambda f: poison(f, lambda t: t[:, :2].clone()), ValueError, "broken.*rank 4 and 2.*again"),
 }  # fmt: skip
 
 
@@ -232,10 +234,17 @@ def test_models_that_do_not_fit(tmp_path: Path) -> None:
         rm.repmatch(a, a, module="query")
 
 
-def test_the_same_number_of_other_layers_is_refused(tmp_path: Path) -> None:
-    low, high = (saved(tmp_path / f"layers{k}", layers_to_transform=[k, k + 1]) for k in (0, 1))
-    with pytest.raises(ValueError, match="layers0.*layers1"):
-        rm.repmatch(low, high)
+def test_the_layers_that_both_have_are_compared_and_the_others_named(tmp_path: Path) -> None:
+    models = [peft_model(seed=seed, layers_to_transform=layers) for seed, layers in ((1, [0, 1]), (2, [1, 2]))]
+    low, high = (rm.Adapter.from_model(model) for model in models)
+    with pytest.raises(ValueError, match=r"different layers.*layer\.0.*layer\.1"):
+        rm.compare_all({("a", 0): low, ("a", 1): high, ("b", 0): low, ("b", 1): high})
+    found = rm.repmatch(low, high)
+    (expected,) = dense_grids(*models, "layer.1.attention.self.value", "left")
+    np.testing.assert_allclose(found.grid[0].numpy(), expected, atol=1e-6)
+    assert [re.search(r"layer\.(\d)", name)[1] for name in found.left_out] == ["0", "2"] and len(found.layers) == 1
+    with pytest.raises(ValueError, match="no 'value' matrix stands in one place"):
+        rm.repmatch(low, rm.Adapter.from_model(peft_model(layers_to_transform=[2])))
 
 
 def test_other_weights_under_one_name_are_refused() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 import repmatch_lib as rm
+from repmatch_lib.similarity import subspaces
 
 Pair = tuple[Tensor, Tensor]
 SIDES = ("left", "right")
@@ -169,16 +170,16 @@ def test_chance_of_two_lines_is_one_over_the_width() -> None:
 def test_chance_is_repeatable_and_leaves_the_generator_alone() -> None:
     torch.manual_seed(7)
     expected = torch.rand(1)
-    rm.chance_scores.cache_clear()
+    subspaces.chance_of_layers.cache_clear()
     torch.manual_seed(7)
     first = rm.chance_scores(16, 2, 2, draws=50)
     assert torch.equal(torch.rand(1), expected)
-    rm.chance_scores.cache_clear()
+    subspaces.chance_of_layers.cache_clear()
     torch.manual_seed(8)
     assert torch.equal(rm.chance_scores(16, 2, 2, draws=50), first)
 
 
-@pytest.mark.parametrize(("width", "r", "s", "layers"), [(20, 2, 3, 1), (12, 4, 4, 3), (6, 1, 4, 2)])
+@pytest.mark.parametrize(("width", "r", "s", "layers"), [(20, 2, 3, 1), (12, 4, 4, 3), (6, 1, 4, 2), (6, 4, 3, 2)])
 def test_chance_against_monte_carlo(width: int, r: int, s: int, layers: int) -> None:
     random = np.random.default_rng(0)
 
