@@ -49,7 +49,10 @@ def compare(
 def data(
     first: Annotated[str, typer.Argument(help="A CSV, JSONL or Parquet file, or a task's name")],
     second: Annotated[str, typer.Argument(help="Another, or the same: then only the training seeds differ")],
-    text: Annotated[list[str], typer.Option(help="Column of the texts; twice if it is another in SECOND")] = TEXT,
+    text: Annotated[
+        list[str],
+        typer.Option(help="Column of the texts (a pair: premise,hypothesis); twice if another in SECOND"),
+    ] = TEXT,
     label: Annotated[list[str], typer.Option(help="Column of the labels; twice if another in SECOND")] = LABEL,
     same_labels: Annotated[bool, typer.Option(help="A label is one class in both")] = True,
     rows: Annotated[Optional[int], typer.Option(help="A sample of so many rows of each; all if not given")] = None,
@@ -69,6 +72,7 @@ def data(
     _check_plot(plot)
     if out and out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file: give a folder")
+    _check_pair((first, second), text)
     one, other = (
         _task(name, _of(text, k, "--text"), _of(label, k, "--label")) for k, name in enumerate((first, second))
     )
@@ -163,7 +167,7 @@ def score(
     task: Annotated[str, typer.Option(help="A task's name, such as sst2, or a CSV, JSONL or Parquet file")],
     target: Annotated[Path, typer.Option(help="Folder of the LoRA adapter to compare with")],
     out: Annotated[Path, typer.Option(help="Folder for the scores; what is there already is not done again")],
-    text: Annotated[str, typer.Option(help="A file's column of texts")] = "text",
+    text: Annotated[str, typer.Option(help="A file's column of texts (a pair: premise,hypothesis)")] = "text",
     label: Annotated[str, typer.Option(help="A file's column of labels")] = "label",
     shard: Annotated[str, typer.Option(help="Do only a part, such as 3/16")] = "1/1",
     encoder: Annotated[
@@ -240,7 +244,9 @@ def main() -> None:
 def _task(name: str, text: str, label: str) -> Task:
     from repmatch_lib.data.tasks import TASKS, Task, task
 
-    return task(name) if name in TASKS or not Path(name).suffix else Task.from_file(name, text, label)
+    if name in TASKS or not (Path(name).suffix or Path(name).is_dir()):
+        return task(name)
+    return Task.from_file(name, tuple(text.split(",")), label)
 
 
 def _check_plot(plot: Path | None) -> None:
@@ -251,6 +257,18 @@ def _check_plot(plot: Path | None) -> None:
         raise ValueError(f"--plot {plot} is a folder: give a file")
     if plot and not plot.absolute().parent.is_dir():
         raise ValueError(f"--plot {plot}: there is no folder {plot.parent}; make it first")
+
+
+def _check_pair(files: Sequence[str], text: Sequence[str]) -> None:
+    """Two columns of one file are a pair; given one by one, each is that of another file."""
+    from repmatch_lib.data.files import read_table
+
+    tables = [read_table(Path(file)) for file in files if len({*text}) == 2 and Path(file).exists()]
+    if tables and all({*text} <= {*table.column_names} for table in tables):
+        raise ValueError(
+            f"--text {text[0]} --text {text[1]}: both are columns of {files[0]}. If they are a pair, give "
+            f"--text {','.join(text)}; if only one is meant, give that one"
+        )
 
 
 def _of(columns: Sequence[str], k: int, option: str) -> str:

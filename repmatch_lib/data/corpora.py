@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +20,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from repmatch_lib.data.files import read_table, require
+from repmatch_lib.data.files import check_quotes, read_table, require
+from repmatch_lib.data.labels import NO_LABEL, label_texts
 from repmatch_lib.data.tasks import Task
 from repmatch_lib.paths import project_file
 
 SourceName = Literal["mini", "local", "hub", "auto"]
 
 ROW = "row of the file"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,8 @@ def load(
         Naming the file, the row and the mend.
     """
     file, name = _locate(task, split, source)
-    written = file.stat().st_mtime_ns if file.is_file() else 0
+    parts = file.iterdir() if file.is_dir() else [file]
+    written = max((part.stat().st_mtime_ns for part in parts if part.is_file()), default=0)
     table = _read(file, written, task, name.startswith("hub"))
     if rows is not None:
         if not 0 < rows <= len(table):
@@ -123,9 +128,28 @@ def load(
 @lru_cache(maxsize=8)
 def _read(file: Path, written: int, task: Task, hub: bool) -> pa.Table:
     """A file's checked rows; kept, since a chapter asks for samples of the same few files a hundred times."""
-    table = read_table(file, texts=task.text)
+    own = bool(task.file) and task.kind == "classification"
+    table = read_table(file, texts=(*task.text, task.label) if own else task.text)
     table = table.append_column(ROW, pa.array(range(len(table))))
+    if own:
+        table = _own_labels(table, task, file)
     return _check(_of_classes(_from_hub(table, task) if hub else table, task), task, file)
+
+
+def _own_labels(table: pa.Table, task: Task, file: Path) -> pa.Table:
+    """A user's rows with their labels as text, without those that have none by common custom."""
+    require(table.drop_columns(ROW), [*task.text, task.label], file)
+    labels = label_texts(table, task.label, file)
+    if file.suffix.lower() == ".csv":
+        check_quotes(_as_text(table, task.text[0], file).to_pylist(), table.num_columns - 1, set(task.labels), file)
+    table = table.set_column(table.column_names.index(task.label), task.label, pa.array(labels, pa.string()))
+    kept = [label in task.labels or label not in NO_LABEL for label in labels]
+    if left_out := kept.count(False):
+        logger.warning(
+            "%s: %d of %d rows have no label (-1 or -) and are left out; give labels= to keep them as a class",
+            file, left_out, len(table),
+        )  # fmt: skip
+    return table.filter(pa.array(kept))
 
 
 def _locate(task: Task, split: str, source: SourceName) -> tuple[Path, str]:
@@ -211,11 +235,13 @@ def _check(table: pa.Table, task: Task, file: Path) -> pa.Table:
 
 def _as_text(table: pa.Table, column: str, file: Path) -> pa.ChunkedArray:
     try:
-        return table[column].cast(pa.string())
+        texts = table[column].cast(pa.string())
+        texts.validate(full=True)  # a Parquet file can hold any bytes as text
+        return texts
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(
-            f"{file}: column {column!r} must hold texts, but holds {table[column].type}: name another column, or write "
-            "one text a row"
+            f"{file}: column {column!r} must hold texts in UTF-8, but holds {table[column].type} ({error}): name "
+            "another column, or write one text a row"
         ) from error
 
 
@@ -225,15 +251,13 @@ def _class_numbers(table: pa.Table, task: Task, file: Path) -> list[int]:
     names = task.file_labels or task.labels
     if task.cut is not None:
         return [row_of[names[score > task.cut]] for score in _scores(table, task, file)]
-    # In a file whose labels are text, a stray number is an unknown label and not a class number.
-    numbered = task.file is None or names == tuple(map(str, range(len(names))))
     result = []
     for row, value in _numbered(table, table[task.label].to_pylist()):
         if value is None or value != value or not str(value).strip():
             raise ValueError(f"{file}, row {row}: the label is missing; fill it in or drop the row")
         if str(value) in row_of:
             result.append(row_of[str(value)])
-        elif not (numbered and isinstance(value, int)):
+        elif not isinstance(value, int):
             raise ValueError(
                 f"{file}, row {row}: unknown label {value!r}; the task has {', '.join(names)}. Correct the file, "
                 "or give labels= as the file spells them"

@@ -92,27 +92,36 @@ class Task:
         label : str
             Its label column. A span task also needs ``answer_start``.
         labels : tuple of str, optional
-            The classes in the order of the head's rows; read from the file, sorted, if not given. Give the same
-            order to every task you compare: row k of the head is one class for all of them.
+            The classes in the order of the head's rows; read from the file, sorted, if not given. Labels are taken as
+            they are written, 01 is not 1, but for blanks around them; where a Parquet file names its classes, by
+            these names. -1 and - then stand for no label, and such rows are left out, unless they are given here.
+            Give the same order to every task you compare: row k of the head is one class for all of them.
 
         Raises
         ------
         ValueError
-            If the file is missing, its format unknown, a column is not there, or ``kind`` or ``text`` is none of these.
+            If the file is missing, its format unknown, a column is not there or given twice, or ``kind``, ``text`` or
+            ``labels`` is none of these.
         """
-        from repmatch_lib.data.files import classes, read_table, require
+        from repmatch_lib.data.files import read_table, require
+        from repmatch_lib.data.labels import classes, label_texts
 
         path = Path(path)
         columns = (text,) if isinstance(text, str) else tuple(text)
-        if kind not in METRICS or len(columns) > 2:
+        if kind not in METRICS or not 0 < len(columns) <= 2 or (kind == "span" and len(columns) == 1):
             raise ValueError(
-                f"kind = {kind!r}, text = {columns}: give one of {', '.join(METRICS)}, and one or two columns"
+                f"kind = {kind!r}, text = {columns}: give one of {', '.join(METRICS)}, and one or two columns; a span "
+                "needs two, the question and its context"
             )
-        table = read_table(path, columns)
+        if len({*columns, label}) < len(columns) + 1:
+            raise ValueError(f"text = {columns}, label = {label!r}: a column is given twice; give different ones")
+        table = read_table(path, (*columns, label) if kind == "classification" else columns)
         require(table, [*columns, label], path)
         if kind == "classification" and labels is None:
-            labels = classes(table, label, path)
-        name, labels = name or path.stem, tuple(map(str, labels or ()))
+            labels = classes(label_texts(table, label, path))
+        name, labels = name or path.name.partition(".")[0] or path.name, tuple(map(str, labels or ()))
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"labels = {labels}: a class is given twice; a row of the head is one class")
         return cls(name, name, kind, columns, label, labels, metric=METRICS[kind], file=path.resolve())
 
 
@@ -214,7 +223,9 @@ def task(name: str | Path) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
-    if Path(name).suffix.lower() in (".csv", ".jsonl", ".parquet"):
+    from repmatch_lib.data.files import is_file_of_rows
+
+    if is_file_of_rows(Path(name)):
         return Task.from_file(name)
     raise ValueError(
         f"unknown task {str(name)!r}: give one of {', '.join(TASKS)}, or a CSV, JSONL or Parquet file with the "

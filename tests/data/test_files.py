@@ -20,7 +20,10 @@ def test_texts_of_digits_stay_as_they_are_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"text": [["a"], ["b"]], "label": [0, 1]}, "column 'text' must hold texts, but holds list<.*one text a row"),
+        (
+            {"text": [["a"], ["b"]], "label": [0, 1]},
+            "column 'text' must hold texts in UTF-8, but holds list<.*one text a row",
+        ),
         ({"text": ["a", "b"], "label": [{"x": 1}, {"x": 2}]}, "column 'label' must hold labels, but holds struct<"),
     ],
     ids=["texts", "labels"],
