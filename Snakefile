@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from repmatch_lib.book import notebooks
+from repmatch_lib.book import notebooks, parameters
 from repmatch_lib.experiments.requests import stages
 from repmatch_lib.store import key
 from repmatch_lib.versions import code_version, whole_version
@@ -38,7 +38,7 @@ CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 OVERVIEWS = ("ledger", "execution")  # notebooks that read the records of all others
 READERS = {overview: [name for name in CHAPTERS if name not in OVERVIEWS] for overview in OVERVIEWS}
 
-VALUES = {name: notebooks.settings(f"notebooks/{name}.ipynb", PROFILE) for name in CHAPTERS}
+VALUES = {name: parameters.settings(f"notebooks/{name}.ipynb", PROFILE) for name in CHAPTERS}
 RUNS = {name: notebooks.plan(f"notebooks/{name}.ipynb", VALUES[name], PROFILE) for name in CHAPTERS}
 REQUESTS = {request.id: request for runs in RUNS.values() for stage in stages(runs) for request in stage}
 

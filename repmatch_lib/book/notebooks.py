@@ -2,144 +2,32 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
+import json
 import logging
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from filelock import FileLock, Timeout
 
+from repmatch_lib.book.parameters import ParameterError, settings, tagged
 from repmatch_lib.experiments.requests import Request, stages
 from repmatch_lib.paths import project_file
-from repmatch_lib.store import key, write_atomically
+from repmatch_lib.store import key
 
 # Values that a file's name tells whole: words, with dashes within, and lists of words without any.
 PLAIN = r"[\w.]+(-[\w.]+)*|\[[\w.]+(, [\w.]+)*\]|\['[\w.]+'(, '[\w.]+')*\]"
-PROFILES = ("recorded", "mini", "laptop", "paper")
-
-
-class ParameterError(ValueError):
-    """A parameter that the notebook does not have, or a value that it cannot take."""
 
 
 class NotebookError(RuntimeError):
     """A cell of a notebook failed."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A line of a notebook's parameters cell: ``name: type = default  # what it is``."""
-
-    name: str
-    annotation: str
-    default: Any
-    help: str
-
-    def check(self, value: Any) -> Any:
-        """The value, if it is of the parameter's type."""
-        try:
-            return TypeAdapter(_type(ast.parse(self.annotation, mode="eval").body)).validate_python(value, strict=True)
-        except ValidationError as error:
-            raise ParameterError(
-                f"{self.name} = {value!r} is not {self.annotation}: {self.help} (default {self.default!r})"
-            ) from error
-
-
-def parameters(notebook: str | Path) -> dict[str, Parameter]:
-    """The parameters of a notebook, read from the cell tagged ``parameters``."""
-    source = _tagged(Path(notebook), "parameters")
-    lines = source.splitlines()
-    by_name = {}
-    for node in ast.parse(source).body:
-        if not (
-            isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value and node.end_lineno
-        ):
-            raise ValueError(f"{notebook}: the parameters cell may only hold lines like 'rank: int = 4  # its meaning'")
-        after = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()  # columns count bytes
-        comment = after.partition("#")[2].strip()
-        name = node.target.id
-        try:
-            _type(node.annotation)
-        except ValueError as error:
-            raise ValueError(f"{notebook}, parameter {name}: {error}") from error
-        by_name[name] = Parameter(name, ast.unparse(node.annotation), ast.literal_eval(node.value), comment)
-    return by_name
-
-
-TYPES: dict[str, Any] = {t.__name__: t for t in (bool, dict, float, int, list, str, tuple)}
-
-
-def _type(node: ast.expr) -> Any:
-    """The type that an annotation names; only read, since a notebook may come from anywhere."""
-    match node:
-        case ast.Name(id=name) if name in TYPES:
-            return TYPES[name]
-        case ast.Constant(value=None):
-            return None
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return _type(left) | _type(right)
-        case ast.Subscript(value=ast.Name() as outer, slice=ast.Tuple(elts=inner)):
-            return _type(outer)[*map(_type, inner)]
-        case ast.Subscript(value=ast.Name() as outer, slice=inner):
-            return _type(outer)[_type(inner)]
-    raise ValueError(f"unknown type {ast.unparse(node)}: give {', '.join(TYPES)}, None, list[int] or int | None, say")
-
-
-def settings(notebook: str | Path, profile: str = "mini", overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Values of all parameters: the notebook's defaults, under the profile's, under the given ones.
-
-    Raises
-    ------
-    ParameterError
-        Naming the parameter and the valid ones.
-    """
-    known = parameters(notebook)
-    chosen = profile_values(profile, Path(notebook).stem, known) | dict(overrides or {})
-    for name in chosen:
-        if name not in known:
-            valid = "\n".join(f"  {p.name}: {p.annotation} = {p.default!r}  # {p.help}" for p in known.values())
-            raise ParameterError(f"{Path(notebook).name} has no parameter {name!r}; it has\n{valid}")
-    return {name: p.check(chosen.get(name, p.default)) for name, p in known.items()}
-
-
-def profile_values(profile: str, notebook: str, known: Mapping[str, Parameter]) -> dict[str, Any]:
-    """What a profile sets for a notebook: its common values where the notebook has them, then the notebook's own.
-
-    A profile that is ``like`` another has that one's values for its ``chapters``, and none for the rest.
-    """
-    file = Path(profile) if profile.endswith(".yaml") else project_file(f"notebooks/profiles/{profile}.yaml")
-    if not file.is_file():
-        raise ParameterError(f"unknown profile {profile!r}: give {', '.join(PROFILES)}, or a YAML file")
-    content = yaml.safe_load(file.read_text())
-    if "like" in content:
-        return profile_values(content["like"], notebook, known) if notebook in content["chapters"] else {}
-    common = {name: value for name, value in content.get("all", {}).items() if name in known}
-    return common | content.get(notebook, {})
-
-
-def parse(assignments: list[str]) -> dict[str, Any]:
-    """``["rank=8", "seeds=[3,4]", "task=sst5"]`` as values: Python literals, else YAML, which needs no quotes."""
-    values = {}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals or not name.isidentifier():
-            raise ParameterError(f"{assignment!r} is no parameter: write name=value, without spaces")
-        try:
-            values[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            try:
-                values[name] = yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise ParameterError(f"{assignment!r} has a value that cannot be read: close its brackets") from error
-    return values
 
 
 def plan(notebook: str | Path, values: Mapping[str, Any], profile: str = "mini") -> list[Request[Any]]:
@@ -150,7 +38,7 @@ def plan(notebook: str | Path, values: Mapping[str, Any], profile: str = "mini")
     ParameterError
         If a value is impossible, or under the recorded profile asks for what is not recorded.
     """
-    source = _tagged(Path(notebook), "plan", required=False)
+    source = tagged(Path(notebook), "plan", required=False)
     scope: dict[str, Any] = dict(values)
     try:
         exec(compile(source, f"{notebook} (plan)", "exec"), scope)
@@ -208,15 +96,7 @@ def run(
     if not prepared:
         prepare(plan(notebook, values, profile), progress)
     out.parent.mkdir(parents=True, exist_ok=True)
-    record = Path(values.get("record", out.with_suffix(".json")))
-    earlier = record.read_text() if record.is_file() else None
-    try:
-        _execute(notebook, out, values, progress)
-    except BaseException:
-        record.unlink(missing_ok=True)
-        if earlier is not None:
-            write_atomically(record, earlier)
-        raise
+    _execute(notebook, out, values, progress)
     return out
 
 
@@ -256,22 +136,42 @@ def _execute(notebook: Path, out: Path, values: Mapping[str, Any], progress: boo
     logging.getLogger("papermill").setLevel(logging.ERROR)
 
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-    with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as folder:
-        working = Path(folder) / out.name
+    record = Path(values.get("record", out.with_suffix(".json")))
+    with _workplace(out) as folder:
+        working, recording = folder / out.name, folder / record.name
+        own = dict(values) | ({"record": str(recording)} if "record" in values else {})
+        # Papermill fills in parameters where a path has braces.
+        source, target = (str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, working))
         try:
-            papermill.execute_notebook(
-                notebook, working, parameters=dict(values), kernel_name="python3", progress_bar=progress
-            )
+            papermill.execute_notebook(source, target, parameters=own, kernel_name="python3", progress_bar=progress)
         except PapermillExecutionError as error:
             failed = out.with_suffix(".failed.ipynb")
             os.replace(working, failed)
             raise NotebookError(f"{notebook.name} failed ({error.ename}: {error.evalue}); see {failed}") from error
         except DeadKernelError as error:
             raise NotebookError(f"the kernel of {notebook.name} died, perhaps for want of memory") from error
-        executed = nbformat.read(working, as_version=4)
+        # The record's place while it was made is nobody's business.
+        text = working.read_text().replace(json.dumps(str(recording))[1:-1], json.dumps(str(record))[1:-1])
+        executed = nbformat.reads(text, as_version=4)
         _publishable(executed)
         nbformat.write(executed, working)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        if recording.is_file():
+            os.replace(recording, record)
         os.replace(working, out)
+
+
+@contextmanager
+def _workplace(out: Path) -> Iterator[Path]:
+    """A folder beside a notebook to make it in. Those that killed runs left are swept; a lock says who is alive."""
+    for left in out.parent.glob(f".{out.stem}-*"):
+        with suppress(Timeout), FileLock(left / "lock", timeout=0):
+            shutil.rmtree(left)
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as folder,
+        FileLock(Path(folder) / "lock"),
+    ):
+        yield Path(os.path.relpath(folder))
 
 
 def _publishable(executed: nbformat.NotebookNode) -> None:
@@ -283,15 +183,3 @@ def _publishable(executed: nbformat.NotebookNode) -> None:
             cell.metadata.tags.append("hide-input")
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
-
-
-def _tagged(notebook: Path, tag: str, required: bool = True) -> str:
-    if not notebook.is_file():
-        names = sorted(p.stem for p in notebook.parent.glob("*.ipynb"))
-        raise ParameterError(f"no notebook {notebook}; there are {', '.join(names) or 'none'}")
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        if tag in cell.metadata.get("tags", []):
-            return cell.source
-    if required:
-        raise ParameterError(f"{notebook} has no cell tagged {tag!r}")
-    return ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from repmatch_lib.book import notebooks
+from repmatch_lib.book import notebooks, parameters
 from repmatch_lib.book.crate import write_crate
 from repmatch_lib.experiments.recorded import Recorded
 from repmatch_lib.experiments.requests import Request, stages
@@ -54,7 +54,7 @@ def pack_small_runs(to: Recorded | None = None, store: Store | None = None) -> i
 def asked(name: str, profile: str) -> list[Request[Any]]:
     """Everything that a chapter asks for under a profile, what comes first before what needs it."""
     file = project_file(f"notebooks/{name}.ipynb")
-    return list(itertools.chain(*stages(notebooks.plan(file, notebooks.settings(file, profile)))))
+    return list(itertools.chain(*stages(notebooks.plan(file, parameters.settings(file, profile)))))
 
 
 def _pack(file: str, requests: Iterable[Request[Any]], to: Recorded, store: Store) -> int:

@@ -179,9 +179,13 @@ def points_table(
 
 
 def as_markdown(rows: list[dict[str, str]]) -> Markdown:
-    """Rows as a Markdown table, in a container of its own, for its style and so that it scrolls by itself."""
+    """Rows as a Markdown table, in a container of its own, for its style and so that it scrolls by itself.
+
+    Names of a user's files, tasks and encoders may stand in it: an element of HTML is shown, and not one.
+    """
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    cells = [[cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for cell in line] for line in lines]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in cells)
     return Markdown(f":::{{container}} ledger\n\n{text}\n\n:::")
 
 

@@ -117,11 +117,11 @@ def run(
     prepared: Annotated[bool, typer.Option("--prepared", help="The store has what it needs: see prepare")] = False,
 ) -> None:
     """Run one notebook with other parameters; the executed notebook and its record go beside the book's."""
-    from repmatch_lib.book import notebooks
+    from repmatch_lib.book import notebooks, parameters
     from repmatch_lib.paths import project_file
 
     source = Path(notebook) if notebook.endswith(".ipynb") else project_file(f"notebooks/{notebook}.ipynb")
-    overrides = notebooks.parse(params or [])
+    overrides = parameters.parse(params or [])
     # The book's own page is that of the recorded profile; other parameters are those of the bundled corpora.
     plain = profile == ("mini" if overrides else "recorded")
     named = overrides | ({} if plain else {"profile": Path(profile).stem})
@@ -135,11 +135,11 @@ def prepare(
     profile: Annotated[str, typer.Option(help="recorded, mini, laptop, paper, or a YAML file")] = "mini",
 ) -> None:
     """Make everything that some notebooks need and the store lacks: one request a core, each once."""
-    from repmatch_lib.book import notebooks
+    from repmatch_lib.book import notebooks, parameters
     from repmatch_lib.paths import project_file
 
     files = [project_file(f"notebooks/{name}.ipynb") for name in names]
-    notebooks.prepare([r for file in files for r in notebooks.plan(file, notebooks.settings(file, profile), profile)])
+    notebooks.prepare([r for file in files for r in notebooks.plan(file, parameters.settings(file, profile), profile)])
 
 
 @app.command()

@@ -10,6 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 
 # The three kinds of number, one colour and one marker each, told apart without colour too.
 PAPER, RECORDED, BUILD = "#b3530b", "#1b6ca8", "#5a7d2a"
@@ -31,11 +33,26 @@ THEME: dict[Any, Any] = {
 }
 
 
+def _as_written(figure: Figure) -> None:
+    """Take a dollar sign in a name as one, and not as a formula's beginning; powers of ten on an axis stay formulas."""
+    own = {
+        id(label)
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        if isinstance(axis.get_major_formatter(), LogFormatter)
+        for label in axis.get_ticklabels()
+    }
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and id(text) not in own:
+            text.set_parse_math(False)
+
+
 def finish(figure: Figure, path: str | Path | None, metadata: Mapping[str, str | None] | None = None) -> Figure:
     """Write a figure where a path is given, and close it: a notebook shows it once, as the value of its cell.
 
     Beside the picture the notebook then holds the numbers that are drawn, under the type `NUMBERS`.
     """
+    _as_written(figure)
     if path is not None:
         figure.savefig(path, metadata=metadata, bbox_inches="tight")
     plt.close(figure)

@@ -5,6 +5,7 @@ The book's page on running at scale goes through processes and clusters.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator
@@ -81,15 +82,31 @@ class Scores:
     def save(self, path: str | Path) -> Path:
         """Write one Parquet file, whole or not at all, that says what it was made of."""
         path = Path(path)
-        described = self.table.replace_schema_metadata({"repmatch": json.dumps(self.made_of, sort_keys=True)})
-        _write(described, path)
+        made_of = json.dumps(self.made_of, sort_keys=True)
+        metadata = {"repmatch": made_of, "sha256": _digest(self.table, made_of)}
+        _write(self.table.replace_schema_metadata(metadata), path)
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> Scores:
-        """Read what `save` or ``repmatch gather`` wrote."""
-        table = pq.read_table(path)
-        return cls(table.replace_schema_metadata(), json.loads((table.schema.metadata or {}).get(b"repmatch", b"{}")))
+        """Read what `save` or ``repmatch gather`` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged.
+        """
+        try:
+            table = _read(path)
+            metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+            if getattr(error, "errno", None):
+                raise
+            raise ValueError(f"{path} is damaged ({error}): gather or copy the scores again") from error
+        made_of = metadata.get("repmatch", "{}")
+        if metadata and metadata.get("sha256", digest := _digest(table, made_of)) != digest:
+            raise ValueError(f"{path} is damaged (other values than were written): gather or copy the scores again")
+        return cls(table.replace_schema_metadata(), json.loads(made_of))
 
 
 class ScoreStore:
@@ -157,7 +174,7 @@ class ScoreStore:
         if not self._file(block).is_file():
             return False
         try:
-            table = pq.read_table(self._file(block), page_checksum_verification=True)
+            table = _read(self._file(block))
             if described(table.schema) != self.made_of["columns"]:
                 raise pa.ArrowInvalid(f"its columns are {table.column_names}")
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
@@ -186,7 +203,9 @@ class ScoreStore:
                 "run 'repmatch score' with the same options again, it does what is missing"
             )
         files = [self._file(block) for block in range(self.made_of["blocks"])]
-        table = pa.concat_tables([pq.read_table(file) for file in files]).sort_by("row")
+        table = pa.concat_tables([pq.read_table(file, page_checksum_verification=True) for file in files]).sort_by(
+            "row"
+        )
         if table["row"].to_pylist() != list(range(self.made_of["rows"])):
             raise ValueError(f"{self.folder} does not hold each row once; delete it and score again")
         scores = Scores(table.drop_columns("row"), self.made_of)
@@ -232,6 +251,21 @@ def _meta(folder: Path) -> dict[str, Any]:
     except (ValueError, TypeError) as error:
         raise ValueError(f"{folder / META} is damaged ({error}); delete the folder and score again") from error
     return content
+
+
+def _digest(table: pa.Table, made_of: str) -> str:
+    """Of names, types and values, whatever file they are in."""
+    digest = hashlib.sha256(made_of.encode())
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        digest.update(f"{name}: {column.type}".encode())
+        numeric = pa.types.is_primitive(column.type) and not column.null_count
+        digest.update(column.to_numpy().tobytes() if numeric else json.dumps(column.to_pylist(), default=str).encode())
+    return digest.hexdigest()
+
+
+def _read(file: str | Path) -> pa.Table:
+    """A table whose pages are what was written."""
+    return pq.read_table(file, page_checksum_verification=True)
 
 
 def _write(table: pa.Table, path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -125,7 +126,7 @@ def base_encoder(name: str | Path) -> Encoder:
     if source is None:
         if Path(name).is_dir():
             folder, source = Path(name).resolve(), Source(Path(name).name)
-        elif "/" in name and not name.startswith((".", "/", "~")):
+        elif re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith((".", "~")):
             source = Source(name.split("/")[-1], hub=name, revision="main")
             folder = _download(name, source)
         else:

@@ -47,8 +47,10 @@ def frozen_model(encoder: Encoder, kind: Kind, outputs: int, head_seed: int = 0)
     Raises
     ------
     ValueError
-        If the weights are damaged.
+        If the weights are damaged, or the seed is below 0.
     """
+    if head_seed < 0:
+        raise ValueError(f"head_seed = {head_seed}: give 0 or more")
     model, new = _load(encoder, kind, outputs)
     if any(LAYER.search(name) for name in new):
         # A few classes name the encoder within them otherwise than its checkpoint does.

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +20,7 @@ from helpers import ROOT, Command, Tiny
 from nbformat.v4 import new_code_cell, new_notebook
 
 import repmatch_lib as rm
-from repmatch_lib.book import notebooks
+from repmatch_lib.book import notebooks, parameters
 from repmatch_lib.paths import project_file
 
 SEEDS = project_file("notebooks/seed_robustness.ipynb")
@@ -51,7 +56,7 @@ def command(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_parameters_are_read(demo: Path) -> None:
-    found = {name: (p.annotation, p.default, p.help) for name, p in notebooks.parameters(demo).items()}
+    found = {name: (p.annotation, p.default, p.help) for name, p in parameters.declared(demo).items()}
     assert found == {
         "word": ("str", "one", "said twice"),
         "count": ("int", 2, "how often"),
@@ -65,14 +70,14 @@ def test_parameters_are_read(demo: Path) -> None:
 @pytest.mark.parametrize("line", ["count = 2", "import os", "count: int", "print(1)"])
 def test_other_lines_are_refused(line: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"bad\.ipynb: the parameters cell may only hold"):
-        notebooks.parameters(notebook(tmp_path / "bad.ipynb", line))
+        parameters.declared(notebook(tmp_path / "bad.ipynb", line))
 
 
 @pytest.mark.parametrize("annotation", ["open('ran', 'w')", "list[open('ran', 'w')]", "Path", "int + int", "[int]"])
 def test_an_annotation_is_read_and_never_run(annotation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"bad\.ipynb, parameter rank: unknown type .*: give bool, dict, float"):
-        notebooks.parameters(notebook(tmp_path / "bad.ipynb", f"rank: {annotation} = 3  # rank"))
+        parameters.declared(notebook(tmp_path / "bad.ipynb", f"rank: {annotation} = 3  # rank"))
     assert not (tmp_path / "ran").exists()
 
 
@@ -86,32 +91,32 @@ def test_an_annotation_is_read_and_never_run(annotation: str, tmp_path: Path, mo
     ],
 )
 def test_values_are_of_the_annotated_type(annotation: str, right: list, wrong: list) -> None:
-    parameter = notebooks.Parameter("x", annotation, None, "help")
+    parameter = parameters.Parameter("x", annotation, None, "help")
     assert [parameter.check(value) for value in right] == right
     for value in wrong:
-        with pytest.raises(notebooks.ParameterError, match="x = .* is not"):
+        with pytest.raises(parameters.ParameterError, match="x = .* is not"):
             parameter.check(value)
 
 
 def test_no_notebook_and_no_parameters_cell(demo: Path, tmp_path: Path) -> None:
-    with pytest.raises(notebooks.ParameterError, match=r"no notebook .*none\.ipynb; there are demo"):
-        notebooks.parameters(tmp_path / "none.ipynb")
-    with pytest.raises(notebooks.ParameterError, match="no cell tagged 'parameters'"):
-        notebooks.parameters(notebook(tmp_path / "bare.ipynb", "x = 1", tags=()))
+    with pytest.raises(parameters.ParameterError, match=r"no notebook .*none\.ipynb; there are demo"):
+        parameters.declared(tmp_path / "none.ipynb")
+    with pytest.raises(parameters.ParameterError, match="no cell tagged 'parameters'"):
+        parameters.declared(notebook(tmp_path / "bare.ipynb", "x = 1", tags=()))
 
 
 def test_values_default_profile_override(demo: Path, tmp_path: Path) -> None:
     profile = tmp_path / "own.yaml"
     profile.write_text("all: {count: 3, limit: 5, absent: 1}\ndemo: {limit: 7}\nother: {word: no}\n")
-    values = notebooks.settings(demo, str(profile), {"word": "two"})
+    values = parameters.settings(demo, str(profile), {"word": "two"})
     assert values == {
         "word": "two", "count": 3, "rate": 1e-3, "names": ["a", "b"], "limit": 7, "record": "demo.json",
     }  # fmt: skip
-    with pytest.raises(notebooks.ParameterError, match="unknown profile 'big': give recorded, mini, laptop, paper"):
-        notebooks.settings(demo, "big")
+    with pytest.raises(parameters.ParameterError, match="unknown profile 'big': give recorded, mini, laptop, paper"):
+        parameters.settings(demo, "big")
     profile.write_text("demo: {cuont: 3}\n")
-    with pytest.raises(notebooks.ParameterError, match="'cuont'"):
-        notebooks.settings(demo, str(profile))
+    with pytest.raises(parameters.ParameterError, match="'cuont'"):
+        parameters.settings(demo, str(profile))
 
 
 def test_assignments_are_parsed() -> None:
@@ -125,7 +130,7 @@ def test_assignments_are_parsed() -> None:
         "file=a=b.csv",
         "on=true",
     ]
-    assert notebooks.parse(texts) == {
+    assert parameters.parse(texts) == {
         "rank": 8, "seeds": [3, 4], "task": "sst5", "rows": None, "lr": 1e-4, "tasks": ["sst2", "imdb"],
         "file": "a=b.csv", "on": True,
     }  # fmt: skip
@@ -133,8 +138,8 @@ def test_assignments_are_parsed() -> None:
 
 @pytest.mark.parametrize("text", ["rank", "=8", "a b=1", "tasks=[sst2", "task='sst2"])
 def test_what_is_no_assignment_is_named(text: str) -> None:
-    with pytest.raises(notebooks.ParameterError, match=re.escape(text)):
-        notebooks.parse([text])
+    with pytest.raises(parameters.ParameterError, match=re.escape(text)):
+        parameters.parse([text])
 
 
 IMPOSSIBLE = {
@@ -173,8 +178,8 @@ def test_impossible_parameters_stop_before_anything(assignment: str, command: Co
 
 @pytest.mark.parametrize("assignment", [a for a in IMPOSSIBLE if a not in ("encoder=foo", "rows=1000000")])
 def test_impossible_parameters_are_parameter_errors(assignment: str) -> None:
-    with pytest.raises(notebooks.ParameterError, match=IMPOSSIBLE[assignment]):
-        notebooks.plan(SEEDS, notebooks.settings(SEEDS, overrides=notebooks.parse([assignment])))
+    with pytest.raises(parameters.ParameterError, match=IMPOSSIBLE[assignment]):
+        notebooks.plan(SEEDS, parameters.settings(SEEDS, overrides=parameters.parse([assignment])))
 
 
 def test_output_names() -> None:
@@ -202,7 +207,7 @@ def test_a_source_is_never_replaced(demo: Path) -> None:
     before = demo.read_bytes()
     of_the_book = [ROOT / f"notebooks/{name}.ipynb" for name in ("seed_robustness", "new")]
     for out in (demo, demo.parent / "." / demo.name, *of_the_book):
-        with pytest.raises(notebooks.ParameterError, match="is a notebook to run, or lies among them: give another"):
+        with pytest.raises(parameters.ParameterError, match="is a notebook to run, or lies among them: give another"):
             notebooks.run(demo, out)
     assert demo.read_bytes() == before and not of_the_book[1].exists()
 
@@ -216,7 +221,7 @@ def test_other_values_have_other_names(n: int) -> None:
 def test_other_profiles_have_other_names(command: Command, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outs = []
     monkeypatch.setattr(notebooks, "run", lambda source, out, *_: outs.append(out))
-    for profile in notebooks.PROFILES:
+    for profile in parameters.PROFILES:
         assert command("run", str(demo), "--profile", profile)[0] == 0
     assert len(set(outs)) == 4 and outs[0].stem == "demo"  # the book's own page is the recorded one
 
@@ -325,3 +330,65 @@ def test_an_interruption_keeps_what_was_there(demo: Path, interrupted: Path) -> 
         "done.ipynb": "whole",
         "done.json": "record",
     }
+
+
+@pytest.mark.parametrize("text", ["2024-01-15", "2024-02-30", "on", "12:30", "no", "1e"])
+def test_a_text_needs_no_quotes(text: str, demo: Path) -> None:
+    assert parameters.settings(demo, overrides=parameters.parse([f"word={text}"]))["word"] == text
+
+
+def test_a_number_is_decimal_and_one_for_a_text_says_how(demo: Path) -> None:
+    with pytest.raises(parameters.ParameterError, match=r"count = '010' is not int"):
+        parameters.settings(demo, overrides=parameters.parse(["count=010"]))
+    with pytest.raises(parameters.ParameterError, match="""word = 12 is not str.*needs quotes: word='"12"'"""):
+        parameters.settings(demo, overrides=parameters.parse(["word=12"]))
+    assert parameters.settings(demo, overrides=parameters.parse(['word="12"']))["word"] == "12"
+
+
+BAD_PROFILES = ["all: [1,\n  : {", "", "hello", "- 1", "all: [1]", "all:\n", "all: !!python/none", "like: mini"]
+
+
+@pytest.mark.parametrize("text", BAD_PROFILES)
+def test_a_profile_that_is_none_is_named(text: str, demo: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(parameters.ParameterError, match="the profile .*own.yaml (is no YAML|holds)"):
+        parameters.settings(demo, str(tmp_path / "own.yaml"))
+
+
+RECORDING = """
+import time
+from pathlib import Path
+import repmatch_lib as rm
+rm.Record("demo", {"count": count}, {}, [], {}, {}).save(record)
+if count > 2:
+    Path("recorded").touch()
+    time.sleep(100)
+"""
+
+
+def test_a_killed_run_leaves_what_was_there_and_the_next_sweeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one sweeps; in a folder with braces in its name, which papermill would fill in."""
+    home = tmp_path / "{{ home }}"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    file = notebook(home / "demo.ipynb", PARAMETERS, RECORDING)
+    out = home / "out/demo.ipynb"
+    notebooks.run(file, out, prepared=True, progress=False)
+    (injected,) = [c.source for c in nbformat.read(out, 4).cells if "injected-parameters" in c.metadata.get("tags", [])]
+    assert 'record = "out/demo.json"' in injected
+    before = {name.name: name.read_bytes() for name in out.parent.iterdir()}
+    assert sorted(before) == ["demo.ipynb", "demo.json"]
+    how = f"{str(file)!r}, {str(out)!r}, overrides={{'count': 3}}, prepared=True"
+    code = f"from repmatch_lib.book import notebooks; notebooks.run({how})"
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL)
+    while not (home / "recorded").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    left = [path for path in out.parent.iterdir() if path.name not in before]
+    assert len(left) == 1 and {name: (out.parent / name).read_bytes() for name in before} == before
+    notebooks.run(file, out, prepared=True, progress=False)
+    assert sorted(path.name for path in out.parent.iterdir()) == ["demo.ipynb", "demo.json"]

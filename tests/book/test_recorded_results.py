@@ -14,7 +14,7 @@ import torch
 from helpers import ROOT
 
 import repmatch_lib as rm
-from repmatch_lib.book import notebooks, packing
+from repmatch_lib.book import notebooks, packing, parameters
 from repmatch_lib.book.crate import CRATE
 from repmatch_lib.experiments.catalogue import KINDS
 from repmatch_lib.experiments.recorded import INDEX, PACKS, Recorded
@@ -28,7 +28,7 @@ RECORDED = ("dataset_heatmaps", "explorer", "instance_robustness", "layers", "se
 
 def asked(name: str) -> list[Any]:
     file = ROOT / f"notebooks/{name}.ipynb"
-    runs = notebooks.plan(file, notebooks.settings(file, "recorded"), "recorded")
+    runs = notebooks.plan(file, parameters.settings(file, "recorded"), "recorded")
     return list(itertools.chain(*stages(runs)))
 
 
@@ -45,8 +45,8 @@ def test_a_chapter_needs_no_training(name: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_another_setting_is_refused_with_both_ways_on() -> None:
     file = ROOT / "notebooks/seed_robustness.ipynb"
-    values = notebooks.settings(file, "recorded", {"rank": 8})
-    with pytest.raises(notebooks.ParameterError, match=r"not recorded\. .*rank = 4 \(asked: 8\).*mini.*REPMATCH_DATA"):
+    values = parameters.settings(file, "recorded", {"rank": 8})
+    with pytest.raises(parameters.ParameterError, match=r"not recorded\. .*rank = 4 \(asked: 8\).*mini.*REPMATCH_DATA"):
         notebooks.plan(file, values, "recorded")
 
 

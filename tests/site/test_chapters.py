@@ -13,7 +13,7 @@ import pytest
 from helpers import ROOT
 
 import repmatch_lib as rm
-from repmatch_lib.book import notebooks
+from repmatch_lib.book import notebooks, parameters
 from repmatch_lib.experiments.catalogue import parse
 from repmatch_lib.experiments.requests import stages
 from repmatch_lib.paths import project_file
@@ -28,19 +28,19 @@ def tagged(file: Path, tag: str) -> list[nbformat.NotebookNode]:
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_every_notebook_states_its_parameters(file: Path) -> None:
     (cell,) = tagged(file, "parameters")
-    found = notebooks.parameters(file)
+    found = parameters.declared(file)
     assert len(found) == len(cell.source.splitlines())  # a line each
     assert all(p.annotation and p.help for p in found.values())
-    assert notebooks.settings(file, overrides={name: p.default for name, p in found.items()}).keys() == found.keys()
-    assert notebooks.settings(file, "mini") == {name: p.default for name, p in found.items()}
+    assert parameters.settings(file, overrides={name: p.default for name, p in found.items()}).keys() == found.keys()
+    assert parameters.settings(file, "mini") == {name: p.default for name, p in found.items()}
     cells = [c for c in nbformat.read(file, as_version=4).cells if c.cell_type == "code"]
     assert not [c for c in cells if c.outputs or c.execution_count]
 
 
-@pytest.mark.parametrize("profile", notebooks.PROFILES)
+@pytest.mark.parametrize("profile", parameters.PROFILES)
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_every_profile_fits_every_notebook(file: Path, profile: str) -> None:
-    values = notebooks.settings(file, profile)
+    values = parameters.settings(file, profile)
     runs = notebooks.plan(file, values)
     assert all(parse(run.to_json()) == run for run in runs) and len(set(runs)) == len(runs)
     adapters = [run for stage in stages(runs) for run in stage if isinstance(run, rm.Run)]
@@ -75,12 +75,12 @@ CHAPTER = project_file("notebooks/batches.ipynb")
 )
 def test_an_impossible_design_is_refused_by_name(wrong: dict[str, Any]) -> None:
     ((name, value),) = wrong.items()
-    with pytest.raises(notebooks.ParameterError, match="7: give" if value == [7] else name):
-        notebooks.plan(CHAPTER, notebooks.settings(CHAPTER, overrides=wrong))
+    with pytest.raises(parameters.ParameterError, match="7: give" if value == [7] else name):
+        notebooks.plan(CHAPTER, parameters.settings(CHAPTER, overrides=wrong))
 
 
 def test_the_chapter_s_design_is_balanced_and_its_samples_take_equal_steps() -> None:
-    runs = notebooks.plan(CHAPTER, notebooks.settings(CHAPTER, "laptop"))
+    runs = notebooks.plan(CHAPTER, parameters.settings(CHAPTER, "laptop"))
     seeds = ("head_seed", "start_seed", "order_seed", "seed", "sample_seed")
     of_design = [run for run in runs if run.rows == 320][:32]
     cells = [tuple(getattr(run, name) for name in seeds) for run in of_design]
