@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -144,10 +145,11 @@ class Chapter:
         show = spec if callable(spec) else (lambda estimate: format(estimate, spec))
         rows = [
             {"run": kind, first: label}
-            | {column: show(estimates[name]) if name in estimates else "–" for column, name in columns.items()}
+            | {column: show(there[name]) if name in there else "–" for column, name in columns.items()}
             for label, columns in lines.items()
             for kind, estimates in self.known.items()
-            if any(name in estimates for name in columns.values())
+            if (there := {name: e for name, e in estimates.items() if not math.isnan(e.value)}).keys()
+            & columns.values()
         ]
         return tables.as_markdown(rows) if rows else Markdown("Neither run has any.")
 

@@ -117,7 +117,10 @@ def state_table(lines: pd.DataFrame) -> Markdown:
     counted = state(lines)
     words = list(dict.fromkeys(word for of_kind in counted.values() for word in of_kind))
     return as_markdown(
-        [{"lines": f"{kind}s"} | {w: str(of_kind.get(w, "–")) for w in words} for kind, of_kind in counted.items()]
+        [
+            {"lines": f"{kind}es" if kind.endswith("s") else f"{kind}s"} | {w: str(of_kind.get(w, "–")) for w in words}
+            for kind, of_kind in counted.items()
+        ]
     )
 
 

@@ -13,7 +13,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from repmatch_lib.figures.style import BUILD, COLORS, KINDS, THEME, finish, wrapped
+from repmatch_lib.figures.style import COLORS, KINDS, THEME, finish, wrapped
 from repmatch_lib.statistics import Estimate
 
 
@@ -30,7 +30,7 @@ def layer_profile(scores: Mapping[str, Sequence[float]], chance_95: float, path:
     with plt.rc_context(THEME):
         figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
         for (name, values), style in zip(scores.items(), styles, strict=False):
-            ax.plot(range(1, len(values) + 1), values, style, color=BUILD, ms=5, label=name)
+            ax.plot(range(1, len(values) + 1), values, style, color="0.25", ms=5, label=name)
         ax.axhspan(0, chance_95, color="0.85", lw=0, label="95 % of chance")
         ax.set(xlabel="layer", ylabel="RepMatch", yscale="log", xticks=range(1, len(values) + 1))
         figure.legend(loc="outside upper left", ncols=4, fontsize=10, frameon=False)
@@ -61,7 +61,8 @@ def curves_figure(
         )
         for ax, (kind, curves) in zip(axes[0], panels.items(), strict=True):
             for (name, points), (line, marker, shade) in zip(curves.items(), styles, strict=False):
-                xs, found = list(points), list(points.values())
+                xs = sorted(points)
+                found = [points[x] for x in xs]
                 color = sns.light_palette(KINDS[kind][0], as_cmap=True)(shade)
                 ax.plot(xs, [e.value for e in found], line, marker=marker, ms=4, color=color, label=name)
                 ax.fill_between(xs, [e.low for e in found], [e.high for e in found], color=color, alpha=0.18, lw=0)

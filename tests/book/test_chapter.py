@@ -50,8 +50,8 @@ def test_a_line_of_several_estimates_is_one_for_each_run(chapter: rm.Chapter) ->
         ["this build", "one", "0.2 [0.1, 0.3]", "–"],
         ["this build", "two", "0.3 [0.2, 0.4]", "–"],
     ]
-    shown = chapter.wide({"one": {"x": "a"}}, lambda found: f"<{found.value:g}>")
-    assert [row[2] for row in lines(shown)[1:]] == ["<0.5>", "<0.2>"]
+    shown = chapter.wide({"one": {"x": "a"}}, lambda found: f"({found.value:g})")
+    assert [row[2] for row in lines(shown)[1:]] == ["(0.5)", "(0.2)"]
 
 
 def test_names_and_values_of_either_run(chapter: rm.Chapter) -> None:

@@ -24,6 +24,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
 import repmatch_lib as rm
+from repmatch_lib.book import parameters
 
 
 def build(folder: Path, extensions: str, **pages: str) -> tuple[dict[str, str], str]:
@@ -174,9 +175,12 @@ def test_pages_are_written_again_only_when_a_title_changes() -> None:
     assert sidebar.pages_with_old_titles(None, env) == []
 
 
-@pytest.mark.parametrize(("source", "small"), [("mini", True), ("auto", False), (None, False)])
-def test_a_small_run_is_told_from_the_recorded_one(source: str | None, small: bool, tmp_path: Path) -> None:
-    parameters = {"source": source} if source else {}
-    file = tmp_path / "one.ipynb"
-    file.write_text(json.dumps({"metadata": {"papermill": {"parameters": parameters}}, "cells": []}))
+@pytest.mark.parametrize(
+    ("chapter", "profile", "small"),
+    [("layers", "mini", True), ("layers", "laptop", False), ("images", "mini", True), ("performance", "mini", False)],
+)
+def test_a_small_run_is_told_from_the_recorded_one(chapter: str, profile: str, small: bool, tmp_path: Path) -> None:
+    file = tmp_path / f"{chapter}.ipynb"
+    values = parameters.settings(ROOT / f"notebooks/{chapter}.ipynb", profile) | {"record": "elsewhere"}
+    file.write_text(json.dumps({"metadata": {"papermill": {"parameters": values}}}))
     assert small_runs.is_small(file) is small
