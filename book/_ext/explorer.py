@@ -81,9 +81,11 @@ def _settings(kind: str, record: Record) -> str:
     asked, sources = record.parameters, {corpus["source"].partition(":")[0] for corpus in record.provenance["corpora"]}
     corpora = "the bundled corpora" if sources == {"mini"} else "real corpora"
     rows = "all rows" if asked["rows"] is None else f"{asked['rows']:,} rows"
+    seeds = asked["seed"]
+    said = "; intervals are 95 %, over seeds" if len(seeds) > 2 else "; two seeds give no interval"
     return (
         f"Numbers of {KINDS[kind]}: {record.provenance['encoder']['name']} on {corpora}, {rows} of each, learning rate "
-        f"{asked['lr']:g}, training seeds {', '.join(map(str, asked['seed']))}; intervals are 95 %, over seeds."
+        f"{asked['lr']:g}, training seeds {', '.join(map(str, seeds))}{said}."
     )
 
 

@@ -46,9 +46,11 @@ const explorer = (() => {
     const line = (tag, cells) => drawing.element("tr", {}, ...cells.map((text) => drawing.element(tag, {}, text)));
     const rows = found.layers.map((one, k) => {
       const { i, j, value } = subspaces.largest(found.grids[k]);
-      return line("td", [k + 1, one[0].toFixed(3), interval(one).trim() || "–", `φ(${i}, ${j}) = ${value.toFixed(3)}`]);
+      const between = interval(one) ? [interval(one).trim()] : [];
+      return line("td", [k + 1, one[0].toFixed(3), ...between, `φ(${i}, ${j}) = ${value.toFixed(3)}`]);
     });
-    const head = line("th", ["layer", "RepMatch", "95 % interval", "largest entry of the mean grid"]);
+    const between = interval(found.layers[0]) ? ["95 % interval"] : [];
+    const head = line("th", ["layer", "RepMatch", ...between, "largest entry of the mean grid"]);
     for (const cell of head.children) cell.setAttribute("scope", "col");
     return drawing.element(
       "table", { class: "table" }, drawing.element("thead", {}, head), drawing.element("tbody", {}, ...rows),
@@ -66,10 +68,12 @@ const explorer = (() => {
     const settings = element("p", { class: "settings" });
     const [map, curve, numbersTable] = [element("figure"), element("figure"), element("div", { class: "scrolling" })];
 
+    const [ofKind, ofRank] = [labelled("Numbers of", kind), labelled("Rank", rank)];
+    ofKind.hidden = kinds.length < 2; // nothing to choose
     root.append(
       element("div", { class: "controls" },
-        labelled("Numbers of", kind), labelled("First task", first), labelled("Second task", second),
-        labelled("Rank", rank), labelled("Side", side), labelled("Layer", layer, shownLayer)),
+        ofKind, labelled("First task", first), labelled("Second task", second),
+        ofRank, labelled("Side", side), labelled("Layer", layer, shownLayer)),
       score,
       element("div", { class: "panels" }, map, curve),
       element("details", {}, element("summary", {}, "The same in numbers"), numbersTable),
@@ -78,6 +82,7 @@ const explorer = (() => {
 
     function offer() {
       const { tasks, ranks, layers } = kinds[kind.value];
+      ofRank.hidden = ranks.length < 2;
       const fresh = !second.value;
       fill(first, Object.entries(tasks));
       fill(second, Object.entries(tasks));
@@ -109,7 +114,7 @@ const explorer = (() => {
       );
       curve.replaceChildren(
         profile(found, at, { width, color: `var(--${numbers.class})`, label: `RepMatch of ${pair} in each layer; the numbers are in the table below` }),
-        element("figcaption", {}, "RepMatch of each layer with 95 % interval. Dotted: chance; shaded: 95 % of chance."),
+        element("figcaption", {}, `RepMatch of each layer${interval(found.layers[0]) && " with 95 % interval"}. Dotted: chance; shaded: 95 % of chance.`),
       );
       numbersTable.replaceChildren(table(found));
     }

@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter
 
 # The three kinds of number, one colour and one marker each, told apart without colour too.
@@ -28,23 +27,19 @@ THEME: dict[Any, Any] = {
     "figure.dpi": 110,
     "font.size": 11,
     "axes.titlesize": 11,
+    "text.parse_math": False,  # a dollar sign in a name is one
     "svg.hashsalt": "repmatch",
     "svg.fonttype": "none",
 }
 
 
-def _as_written(figure: Figure) -> None:
-    """Take a dollar sign in a name as one, and not as a formula's beginning; powers of ten on an axis stay formulas."""
-    own = {
-        id(label)
-        for axes in figure.axes
-        for axis in (axes.xaxis, axes.yaxis)
-        if isinstance(axis.get_major_formatter(), LogFormatter)
-        for label in axis.get_ticklabels()
-    }
-    for text in figure.findobj(Text):
-        if isinstance(text, Text) and id(text) not in own:
-            text.set_parse_math(False)
+def _powers(figure: Figure) -> None:
+    """Powers of ten on a logarithmic axis are formulas, as names are not."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if isinstance(axis.get_major_formatter(), LogFormatter):
+                for label in axis.get_ticklabels(which="both"):
+                    label.set_parse_math(True)
 
 
 def finish(figure: Figure, path: str | Path | None, metadata: Mapping[str, str | None] | None = None) -> Figure:
@@ -52,7 +47,7 @@ def finish(figure: Figure, path: str | Path | None, metadata: Mapping[str, str |
 
     Beside the picture the notebook then holds the numbers that are drawn, under the type `NUMBERS`.
     """
-    _as_written(figure)
+    _powers(figure)
     if path is not None:
         figure.savefig(path, metadata=metadata, bbox_inches="tight")
     plt.close(figure)

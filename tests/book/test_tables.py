@@ -7,7 +7,7 @@ import math
 import pytest
 
 import repmatch_lib as rm
-from repmatch_lib.book import chapter
+from repmatch_lib.book import chapter, tables
 
 NONE = math.nan
 RECORDED = {"a": rm.Estimate(1.26, 1, 2, 5, "run"), "b": rm.Estimate(2, NONE, NONE, 1, "run")}
@@ -69,3 +69,8 @@ def test_a_table_keeps_the_kinds_of_number_apart(points: list[tuple[str, str, rm
     unknown = rm.Estimate(math.nan, math.nan, math.nan, 3, "run")
     assert cells(rm.points_table([("none", "recorded", unknown)], "what").data)[-1] == ["none", "–"]
     assert "|" not in rm.points_table([]).data
+
+
+def test_a_name_is_no_element_of_the_page() -> None:
+    shown = tables.as_markdown([{"run": "<img src=x onerror=alert(1)>.csv", "of": "a|b\nc"}]).data
+    assert "<img" not in shown and "&lt;img src=x" in shown and "a\\|b c" in shown

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,3 +45,10 @@ def test_a_notebook_has_the_numbers_of_a_figure() -> None:
     grids = drawn(rm.grid_panels({"one": torch.tensor([[[0.1, 0.2], [0.3, 0.4]]])}))
     np.testing.assert_allclose(grids[0]["maps"][0], [[0.1, 0.2], [0.3, 0.4]], atol=1e-6)
     assert (grids[0]["title"], grids[0]["y"]) == ("0.40", "one")
+
+
+def test_a_dollar_in_a_name_is_one(tmp_path: Path) -> None:
+    names = ["a$x_{$.csv", "b"]
+    figure = rm.matrix(pd.DataFrame(np.eye(2), index=names, columns=names), tmp_path / "map.png")
+    assert (tmp_path / "map.png").stat().st_size > 1000
+    assert names[0] in [label.get_text() for label in figure.axes[0].get_xticklabels()]

@@ -185,3 +185,18 @@ def test_a_description_that_is_none_says_so(score: Score, tmp_path: Path, conten
 def test_scores_without_a_folder_are_read_as_they_were_saved(score: Score, tmp_path: Path) -> None:
     found = score()
     assert rm.Scores.load(found.save(tmp_path / "scores.parquet")).made_of == found.made_of
+
+
+def test_every_turned_bit_of_gathered_scores_is_noticed(score: Score, tmp_path: Path) -> None:
+    """Also one outside of the pages, whose checksums do not cover it."""
+    score(out=tmp_path)
+    file = tmp_path / "scores.parquet"
+    true, content, found = rm.Scores.load(file), file.read_bytes(), []
+    for place in range(0, len(content), 5):
+        file.write_bytes(flipped(content, place, 4))
+        try:
+            loaded = rm.Scores.load(file)
+        except (ValueError, OSError):
+            continue
+        found += [] if loaded.table.equals(true.table) and loaded.made_of == true.made_of else [place]
+    assert not found

@@ -71,6 +71,7 @@ def test_the_command_passes_every_option_on(
         (["--shard", "0/3"], "shard 0/3: give k/n with k from 1 to n"),
         (["--target", "nowhere"], "nowhere holds no adapter_model.safetensors"),
         (["--encoder", "nowhere"], "unknown encoder 'nowhere'"),
+        (["--encoder", "a/b/c"], "unknown encoder 'a/b/c'"),
         (["--task", "nothing"], "unknown task 'nothing': give one of sst2"),
         (["--max-length", "256"], "max_length 256 is above what the model reads: give at most 64"),
         (["--lr", "-1"], "lr = -1.0: it should be greater than 0"),

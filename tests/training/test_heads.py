@@ -181,3 +181,8 @@ def test_what_a_lora_start_is(tiny: Tiny) -> None:
     bound = A.shape[-1] ** -0.5
     assert 0.9 * bound < float(A.abs().max()) <= bound and not B.any()
     assert float(A.std()) == pytest.approx(bound / 3**0.5, rel=0.15)  # a uniform draw's; a normal one's would differ
+
+
+def test_a_head_s_seed_below_zero_is_named(tiny: Tiny) -> None:
+    with pytest.raises(ValueError, match="head_seed = -1: give 0 or more"):
+        frozen_model(tiny("bert"), "classification", 2, -1)
