@@ -122,7 +122,7 @@ def test_figure_2(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "chapter", ["dataset_heatmaps", "seed_robustness", "instance_robustness", "layers", "explorer"]
+    "chapter", ["dataset_heatmaps", "seed_robustness", "instance_robustness", "layers", "explorer", "top100_selection"]
 )
 def test_a_chapter_s_numbers_are_the_record_s(chapter: str) -> None:
     assert rm.Record.load(ROOT / f"book/executed/{chapter}.json").repeats(rm.recorded(chapter))
