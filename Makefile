@@ -52,7 +52,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 test: $(VENV)/.installed
 	@ruff check . && ruff format --check .
-	@pytest -n $(CORES) tests --ignore tests/after_build --ignore tests/browser
+	@pytest -n $(CORES) --dist worksteal tests --ignore tests/after_build --ignore tests/browser
 	@$(SNAKEMAKE) book slides
 	@python tests/alone.py _build/alone
 	@PYTHONPATH=$(CURDIR)/_build/alone/site pytest -n $(CORES) --dist loadfile --nbval-lax --nbval-cell-timeout=600 _build/alone/notebooks

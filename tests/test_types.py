@@ -30,7 +30,7 @@ def shown(data: rm.Corpus, run: rm.Run, ranking: rm.Ranking, scores: dict[int, f
 """
 
 REVEALED = [
-    r"def \(a: .*\.Adapter \| str \| .*Path \| .*PeftModel, b: .*\) -> repmatch_lib\.similarity\..*\.Comparison",
+    r"def \(a: .*\.Adapter \| str \| .*\.PeftModel \| .*\.PreTrainedModel, b: .*\) -> repmatch_lib\..*\.Comparison",
     r"repmatch_lib\.similarity\.adapters\.Adapter",
     r"float",
     r"repmatch_lib\.instances\.scores\.Scores \| None",

@@ -100,7 +100,7 @@ class Scores:
             table = _read(path)
             metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-            if getattr(error, "errno", None):
+            if getattr(error, "errno", None) or isinstance(error, FileNotFoundError):
                 raise
             raise ValueError(f"{path} is damaged ({error}): gather or copy the scores again") from error
         made_of = metadata.get("repmatch", "{}")

@@ -168,7 +168,10 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize("assignment", IMPOSSIBLE)
-def test_impossible_parameters_stop_before_anything(assignment: str, command: Command, own_store: Path) -> None:
+def test_impossible_parameters_stop_before_anything(
+    assignment: str, command: Command, own_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 1)  # nothing is to be made, so no other process is needed
     code, _, message = command("run", "seed_robustness", assignment)
     assert code not in (0, None) and "Traceback" not in message
     assert re.search(IMPOSSIBLE[assignment], message), message
