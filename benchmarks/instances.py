@@ -31,6 +31,7 @@ from repmatch_lib.book.records import Record
 from repmatch_lib.instances.costs import instance_flops
 from repmatch_lib.instances.job import Job
 from repmatch_lib.instances.trainee import Scoring
+from repmatch_lib.settings import Precision
 from repmatch_lib.statistics import Estimate
 from repmatch_lib.training.batching import within_budget
 from repmatch_lib.training.devices import token_budget
@@ -55,20 +56,21 @@ SIZES = {
     "minilm": ({1: dict(released=3, careful=24, batched=3072), 10: dict(released=1, careful=6, batched=128)}, 5),
     "BERT-base size": ({1: dict(released=1, careful=8, batched=96), 10: dict(released=1, careful=2, batched=24)}, 3),
 }
+Case = tuple[str, Precision, int, int]  # model, precision, rank, steps
 QUICK = dict(released=1, careful=1, batched=16)
 
 
 class Bench:
     """One encoder, precision, rank and number of steps, ready to be timed."""
 
-    def __init__(self, encoder: rm.Encoder, data: rm.Corpus, precision: str, rank: int, steps: int) -> None:
+    def __init__(self, encoder: rm.Encoder, data: rm.Corpus, precision: Precision, rank: int, steps: int) -> None:
         self.encoder, self.steps, self.precision, self.rank = encoder, steps, precision, rank
         self.target = _random_adapter(encoder, rank)
         scoring = Scoring(steps=steps, rank=rank, precision=precision, max_length=128)
-        self.job = Job(encoder, data, scoring, "cpu", None, None, self.target, same_base=True)
+        self.job = Job(encoder, data, scoring, "cpu", None, None, (self.target,), same_base=True)
         self.tokenizer, self.data = encoder.tokenizer(), data
 
-    def released(self, rows: np.ndarray) -> None:
+    def released(self, rows: np.ndarray) -> Iterator[None]:
         """The authors' loop."""
         model = self._model(("query", "value"), "sdpa")
         initial = copy.deepcopy(model.state_dict())
@@ -168,7 +170,7 @@ def main(
     """Time everything, print the table, write the record."""
     logging.set_verbosity_error()
     data = rm.load(rm.task("sst2"), source="local" if os.environ.get("REPMATCH_DATA") else "mini")
-    settings = {"rank": [1, 4], "steps": [1, 10], "precision": ["float32", "bf16"]}
+    settings: dict[str, Any] = {"rank": [1, 4], "steps": [1, 10], "precision": ["float32", "bf16"]}
     timed = [sizes[1]["batched"] for sizes, _ in SIZES.values()]
     origin = {
         "encoder": {"name": "minilm", "weights_sha256": rm.encoder("minilm").sha256},
@@ -190,9 +192,9 @@ def main(
     _print(record)
 
 
-def _with_case(record: Record, encoder: rm.Encoder, data: rm.Corpus, case: tuple[Any, ...], quick: bool) -> Record:
+def _with_case(record: Record, encoder: rm.Encoder, data: rm.Corpus, case: Case, quick: bool) -> Record:
     started = time.perf_counter()
-    row, ratios = _case(encoder, data, *case, quick)
+    row, ratios = _case(encoder, data, *case, quick=quick)
     seconds = round(record.measured["training_seconds"] + time.perf_counter() - started, 1)
     return replace(
         record,
@@ -207,7 +209,7 @@ def _title(model: str, precision: str, rank: int, steps: int) -> str:
 
 
 def _case(
-    encoder: rm.Encoder, data: rm.Corpus, model: str, precision: str, rank: int, steps: int, quick: bool
+    encoder: rm.Encoder, data: rm.Corpus, model: str, precision: Precision, rank: int, steps: int, quick: bool
 ) -> tuple[dict[str, Any], dict[str, Estimate]]:
     """One line of the table, and its ratios."""
     sizes, rounds = ({steps: QUICK}, 1) if quick else SIZES[model]
@@ -227,8 +229,8 @@ def _case(
         for name in CONTENDERS:
             times[name].append(bench.time(name, rows[name]))
         peaks.append(_peak(precision))
-    config = bench.job.engine.model.get_base_model().config
-    flops = float(np.mean([instance_flops(config, int(n)) for n in lengths])) * steps
+    model_timed: Any = bench.job.engine.model.get_base_model()
+    flops = float(np.mean([instance_flops(model_timed.config, int(n)) for n in lengths])) * steps
     medians = {f"{name} ms": statistics.median(values) for name, values in times.items()}
     row = {
         "case": _title(model, precision, rank, steps),

@@ -10,7 +10,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -24,15 +24,15 @@ from repmatch_lib.training.batching import encode, shuffled_batches
 from repmatch_lib.training.heads import frozen_model, lora_model
 from repmatch_lib.training.loop import Training, fit
 
-RANK, SETTINGS = 4, {"batch_size": 40, "max_length": 128}
+RANK, BATCH, MAX_LENGTH = 4, 40, 128
 TARGETS = 8
 
 
 def passes(data: rm.Corpus, precision: Precision) -> dict[str, Callable[[], object]]:
     """A training, and a bare forward and backward pass with dropout over its batches."""
     encoder = rm.encoder("minilm")
-    encoded = encode(encoder.tokenizer(), data, SETTINGS["max_length"])
-    batches = [encoded.collate(rows) for rows in shuffled_batches(encoded.lengths, SETTINGS["batch_size"], 0, 0)]
+    encoded = encode(encoder.tokenizer(), data, MAX_LENGTH)
+    batches = [encoded.collate(rows) for rows in shuffled_batches(encoded.lengths, BATCH, 0, 0)]
 
     def bare() -> None:
         model = lora_model(frozen_model(encoder, "classification", 2), RANK).train()
@@ -44,7 +44,11 @@ def passes(data: rm.Corpus, precision: Precision) -> dict[str, Callable[[], obje
 
     def training() -> None:
         model = lora_model(frozen_model(encoder, "classification", 2), RANK).train()
-        fit(model, encoded, Training(epochs=1, precision=precision, device="cpu", **SETTINGS))
+        fit(
+            model,
+            encoded,
+            Training(epochs=1, batch_size=BATCH, max_length=MAX_LENGTH, precision=precision, device="cpu"),
+        )
 
     return {"training": training, "bare pass": bare}
 
@@ -54,7 +58,7 @@ def targets(data: rm.Corpus) -> dict[str, Callable[[], object]]:
     encoder = rm.encoder("minilm")
     few = data.take(np.arange(40))
     adapters = [rm.train_adapter(encoder, few, seed=k, rank=1, epochs=1, progress=False) for k in range(TARGETS)]
-    how = {"max_length": SETTINGS["max_length"], "progress": False, "device": "cpu"}
+    how: dict[str, Any] = {"max_length": MAX_LENGTH, "progress": False, "device": "cpu"}
     return {
         f"{TARGETS} targets": lambda: rm.score_against_each(encoder, data, adapters, **how),
         "one target": lambda: rm.score_against_each(encoder, data, adapters[:1], **how),
