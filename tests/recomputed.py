@@ -170,6 +170,19 @@ def of_sizes(table: pd.DataFrame, name: str) -> Interval:
     def over(statistic: Callable[[set[float]], float]) -> Interval:
         return left_out(sorted(seeds), lambda kept: statistic(set().union(*(seeds[unit] for unit in kept))))
 
+    def lowest(way: str, k: int) -> float:
+        """Lower end of the accuracy, on the logit's scale."""
+        right = by_seed(table, 1, way=way, instances=k)
+        means = np.array([right.mean(), *(right.drop([*runs]).mean() for runs in seeds.values())])
+        odds, n = np.log(means / (1 - means)), len(seeds)
+        half = t.ppf(0.975, n - 1) * np.sqrt((n - 1) / n * np.square(odds[1:] - odds[1:].mean()).sum())
+        return 1 / (1 + np.exp(half - odds[0]))
+
+    def learns(k: int) -> bool:
+        return max(lowest(way, k) for way in ("top", "random")) > table.constant.iloc[0]
+
+    if "constant" in table:
+        sizes = [k for k in sizes if learns(k)]
     if name == "smallest gap below 400":
         return over(lambda kept: min(gap(k, kept) for k in sizes if k < 400))
     return over(lambda kept: gap(sizes[0], kept) - gap(sizes[-1], kept))

@@ -94,8 +94,10 @@ def gate(claim: Claim, record: Record) -> str:
     if claim.rests_on != "adapters":
         return ""
     constant = record.estimates.get(f"{claim.arms[0].partition(' ')[0]} commonest class") if claim.arms else None
-    if constant and not any(record.estimates[arm].low > constant.value for arm in claim.arms):
-        return NEITHER
+    if constant:
+        ends = [record.estimates[arm].low for arm in claim.arms if arm in record.estimates]
+        if not any(end > constant.value for end in ends):
+            return NEITHER if ends else UNKNOWN
     learned = record.provenance.get("learned")
     if not learned:
         return UNKNOWN

@@ -220,11 +220,11 @@ class Outcomes:
         return Estimate(100 * learned["constant"], math.nan, math.nan, learned["rows"], "row")
 
     def table(self, *names: str) -> pd.DataFrame:
-        """One row a fine-tuning: its key under these names, ``seed``, the target's, ``value``, ``metric``, classes."""
+        """One row a fine-tuning: its key under these names, seeds, ``value``, the ``constant`` answer's, classes."""
         return pd.DataFrame(
             dict(zip(names, key if isinstance(key, tuple) else (key,), strict=True))
             | {"seed": seed, "target": self.asked[key][seed].selection.ranking.target.seed}
-            | {"value": one.value, "metric": one.metric}
+            | {"value": one.value, "constant": one.provenance["learned"]["constant"], "metric": one.metric}
             | {f"class {label}": count for label, count in one.labels.items()}
             for key, of_seeds in self.outcomes.items()
             for seed, one in of_seeds.items()
