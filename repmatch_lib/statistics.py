@@ -6,6 +6,7 @@ The book's page on the ledger states the rules that rest on them.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -43,10 +44,10 @@ class Estimate:
 
     def __str__(self) -> str:
         """For pages: three decimals, from ten on one."""
-        return f"{self:{'z.1f' if abs(self.value) >= 10 else 'z.3f'}}"
+        return f"{self:{'.1f' if abs(self.value) >= 10 else '.3f'}}"
 
     def __format__(self, spec: str) -> str:
-        spec = spec or ".2f"
+        spec = re.sub(r"^([-+ ]?)(?=[\d.]*f$)", r"\1z", spec or ".2f")  # what rounds to nothing has no sign
         interval = "" if math.isnan(self.low) else f" [{self.low:{spec}}, {self.high:{spec}}]"
         return f"{self.value:{spec}}{interval}"
 

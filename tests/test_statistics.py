@@ -68,6 +68,7 @@ def test_formats() -> None:
     assert f"{rm.Estimate(0.5, 0.25, 0.75, 3, 'seed'):.3f}" == "0.500 [0.250, 0.750]"
     assert f"{rm.Estimate(0.5, math.nan, math.nan, 1, 'seed'):.2f}" == "0.50"
     assert str(rm.Estimate(-0.0001, -0.25, 12, 3, "seed")) == "0.000 [-0.250, 12.000]"
+    assert f"{rm.Estimate(-0.004, -0.25, 12, 3, 'seed'):+.2f}" == "+0.00 [-0.25, +12.00]"
     assert str(rm.Estimate(80.545, 73.562, 87.528, 3, "seed")) == "80.5 [73.6, 87.5]"
 
 

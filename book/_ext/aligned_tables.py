@@ -2,7 +2,8 @@
 
 Markdown's tables and pandas' are the same to a reader, so both are set where they meet, in the finished body. A column
 whose every cell is a number, with a unit or an interval or not, is padded by invisible digits; columns and rows headed
-"paper", "recorded" and "this build" take the colours of the three kinds of number.
+"paper", "recorded" and "this build" take the colours of the three kinds of number. Cells of a wide table carry the
+name of their column, by which a narrow screen sets each line as a block of its own.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from sphinx.application import Sphinx
 
 KINDS = {"paper": "paper", "recorded": "recorded", "recorded run": "recorded", "this build": "build"}
 NONE = {"", "–", "-", "NaN", "nan", "None"}
+WIDE = 4  # columns that a narrow screen does not hold side by side
 
 _TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
 _NUMBER = re.compile(
     r"(?P<whole>[-−]?\d[\d,]*)(?P<part>\.\d+)?(?P<unit>e[-+]?\d+|\s?[%×A-Za-zµ]{1,8})?"
     r"(?P<interval>\s*\[[-−]?\d[\d.,]*,\s*[-−]?\d[\d.]*\])?"
 )
+_NO_SIGN = re.compile(r"(?<![\w.)\]])[-−](?=0(\.0+)?(?![\d.]))")  # of a number that rounds to nothing
 _INTERVAL = re.compile(r"\[[-−]?\d[\d.,]*,\s*[-−]?\d[\d.]*\]")
 
 
@@ -30,6 +33,8 @@ def align(html: str) -> str:
 
 
 def _aligned(table: BeautifulSoup) -> BeautifulSoup:
+    for text in table.find_all(string=_NO_SIGN):
+        text.replace_with(_NO_SIGN.sub("", text))
     grid = _grid(table)
     heads = len(table.select("thead tr"))
     for column in range(1 + max((c for _, c in grid), default=-1)):
@@ -38,11 +43,32 @@ def _aligned(table: BeautifulSoup) -> BeautifulSoup:
         for row, cell in cells.items():
             first = next(above for above in range(row, -1, -1) if (above, 0) in grid)  # a name may span several rows
             name = grid[first, 0].get_text(strip=True) if column else ""
-            kind = next((KINDS[part] for part in (head, head.partition(",")[0], name) if part in KINDS), None)
-            if kind and re.search(r"\d", cell.get_text()):
+            text = cell.get_text(strip=True)
+            kind = next((KINDS[part] for part in (head, head.partition(",")[0]) if part in KINDS), None)
+            if kind is None and _NUMBER.match(text):
+                kind = KINDS.get(name)
+            if kind and re.search(r"\d", text):
                 cell["class"] = [*cell.get("class", []), kind]
         _pad([cell for cell in cells.values() if cell.get_text(strip=True) not in NONE])
+    _label(table)
     return table
+
+
+def _label(table: BeautifulSoup) -> None:
+    """Say in each cell of a wide table what its column is called, where every line has one cell a column."""
+    heads, *more = table.select("thead tr") or [table]
+    names = [head.get_text(" ", strip=True) for head in heads.find_all(["th", "td"])]
+    lines = [line.find_all(["th", "td"], recursive=False) for line in table.select("tbody tr")]
+    spans = table.select("[rowspan], [colspan]")
+    if more or spans or len(names) < WIDE or any(len(line) != len(names) for line in lines):
+        return
+    table.table["class"] = [*table.table.get("class", []), "stacks"]
+    for line in lines:
+        for name, cell in zip(names[1:], line[1:], strict=True):
+            cell["data-label"] = name
+            value = table.new_tag("div")
+            value.extend(list(cell.contents))
+            cell.append(value)
 
 
 def _grid(table: BeautifulSoup) -> dict[tuple[int, int], Tag]:

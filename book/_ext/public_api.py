@@ -38,6 +38,7 @@ SETTINGS = {
     "default_role": "py:obj",
     "napoleon_google_docstring": False,
     "napoleon_use_ivar": True,
+    "napoleon_use_param": False,  # with it, "a, b" becomes a parameter b of type "a,"
     "napoleon_use_rtype": False,
     "python_maximum_signature_line_length": 88,
 }

@@ -79,7 +79,7 @@ const comparison = (() => {
   function profile({ layers, chance }, at, width) {
     const points = layers.map(({ score }, k) => ({ layer: k + 1, score }));
     const ends = [0.5, points.length + 0.5];
-    const place = { x: "layer", y: "score", stroke: "var(--build)" };
+    const place = { x: "layer", y: "score", stroke: "var(--pst-color-link)" };
     return drawing.described(
       Plot.plot({
         width, height: Math.min(width, 340), marginTop: 34, marginBottom: 46, style: drawing.STYLE,
@@ -89,7 +89,7 @@ const comparison = (() => {
           chance && Plot.rect([chance.layer], { x1: ends[0], x2: ends[1], y1: 0, y2: (d) => d, fill: "currentColor", fillOpacity: 0.15 }),
           Plot.ruleY([0]),
           Plot.line(points, { ...place, strokeWidth: 1.5 }),
-          Plot.dot(points, { ...place, r: 3.5, fill: "var(--build)" }),
+          Plot.dot(points, { ...place, r: 3.5, fill: "var(--pst-color-link)" }),
           Plot.dot(points, { ...place, r: 8, strokeWidth: 2.5, filter: (d) => d.layer === at }),
         ],
       }),

@@ -25,6 +25,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book/_ext"))
 import recorded_numbers  # noqa: E402
+from content_policy import with_policy  # noqa: E402
 
 DECKS = ROOT / "book/slides.yaml"
 EXECUTED = ROOT / "book/executed"
@@ -115,7 +116,8 @@ def main() -> None:
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     for name, deck in decks().items():
-        (folder / f"{name}.html").write_text(render(deck), encoding="utf-8")
+        # The speaker's view is written by a script into a window that inherits the policy.
+        (folder / f"{name}.html").write_text(with_policy(render(deck), inline=True), encoding="utf-8")
 
 
 if __name__ == "__main__":

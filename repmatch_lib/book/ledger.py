@@ -28,7 +28,13 @@ def recorded(experiment: str) -> Record | None:
 
 
 def keep(build: str | Path, names: list[str]) -> None:
-    """Make a build's records the recorded ones.
+    """Make a build's records the recorded ones, where they are `fit_to_keep`."""
+    for record in fit_to_keep(build, names):
+        record.save(project_file("data/recorded") / f"{record.experiment}.json")
+
+
+def fit_to_keep(build: str | Path, names: list[str]) -> list[Record]:
+    """Records of a build that can be made the recorded ones.
 
     Raises
     ------
@@ -41,8 +47,7 @@ def keep(build: str | Path, names: list[str]) -> None:
     for name in names:
         if (commit := built[name].provenance["software"]["git_commit"] or "").endswith("+"):
             raise ValueError(f"{name} was made by code that is in no commit ({commit}): commit it, and build again")
-    for name in names:
-        built[name].save(project_file("data/recorded") / f"{name}.json")
+    return [built[name] for name in names]
 
 
 def ledger(build: str | Path | Record | None = None, recorded: str | Path | None = None) -> pd.DataFrame:

@@ -13,15 +13,15 @@ console = Console()
 
 def keep(
     names: Annotated[list[str], typer.Argument(help="Notebooks whose records to keep")],
-    build: Annotated[Path, typer.Option(help="Folder of the build's records")] = Path("book/executed"),
-    profile: Annotated[str, typer.Option(help="That the build was made with")] = "laptop",
+    build: Annotated[Path, typer.Option(help="Folder of the build's pages and records")] = Path("book/executed"),
 ) -> None:
     """Make a build's records, and the results behind them, the recorded ones in data/recorded."""
     from repmatch_lib.book import ledger, packing
 
-    ledger.keep(build, names)
+    ledger.fit_to_keep(build, names)
     for name in names:
-        packing.pack(name, profile)
+        packing.pack(name, build)
+    ledger.keep(build, names)
     console.print(f"Kept {', '.join(names)}")
 
 

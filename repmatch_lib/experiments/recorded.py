@@ -22,6 +22,7 @@ from repmatch_lib.store import Store, key, whole, write_atomically
 
 INDEX, PACKS = "index.json", "packs.sha256"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in a pack: the same results give the same bytes
+UNPACKED = "recorded"  # kind of result in a store: what a pack held
 FRESH = "REPMATCH_FRESH"  # set: nothing is answered by what is recorded
 
 Settings = Mapping[str, Any]
@@ -111,7 +112,7 @@ class Recorded:
         ValueError
             If a file is not as it was recorded.
         """
-        return store.make("recorded", key(files=entry.files), lambda folder: self._unpack(entry, folder))
+        return store.make(UNPACKED, key(files=entry.files), lambda folder: self._unpack(entry, folder))
 
     def near(self, settings: Settings) -> str:
         """What is recorded nearest to a request that is not, in words."""

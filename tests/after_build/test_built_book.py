@@ -86,6 +86,15 @@ def test_page_is_self_contained_and_its_links_resolve(page: Path) -> None:
             assert unquote(parts.fragment) in links_of(target).anchors, address
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(SITE)))
+def test_page_has_a_policy(page: Path) -> None:
+    found = re.findall(r'<head[^>]*><meta http-equiv="Content-Security-Policy" content="([^"]+)">', page.read_text())
+    assert len(found) == 1 and "object-src" in found[0]
+    assert "unsafe-eval" not in found[0] and ("unsafe-inline" in found[0].partition("style-src")[0]) == (
+        "slides" in page.parts  # the speaker's view is written by a script
+    )
+
+
 def test_plotting_scripts_load_on_the_pages_that_use_them_only() -> None:
     using = {page.stem for page in PAGES if any("plot.umd" in src for src in Links(page).loads)}
     assert using == {"explorer", "playground", "compare"}

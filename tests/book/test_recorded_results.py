@@ -95,6 +95,19 @@ def test_the_card_s_code_runs(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert any(p.abs().max() > 1e-3 for name, p in scope["model"].named_parameters() if "lora_B" in name)
 
 
+def test_what_a_build_does_not_rest_on_is_not_made_to_be_kept(tmp_path: Any) -> None:
+    def executed(**given: object) -> None:
+        page = {"metadata": {"papermill": {"parameters": given}}}
+        (tmp_path / "seed_robustness.ipynb").write_text(json.dumps(page))
+
+    executed(rank=3)
+    with pytest.raises(ValueError, match=r"does not rest on this store.* lacks adapters/\w+.* Build it again"):
+        packing.pack("seed_robustness", tmp_path, Recorded(tmp_path / "results"), tmp_path / "store")
+    assert not (tmp_path / "results").exists()
+    executed()  # all of it is recorded, for other chapters too
+    assert packing.pack("seed_robustness", tmp_path, root=tmp_path / "store") == 0
+
+
 def test_the_book_is_built_without_training() -> None:
     """Each request of the default profile is answered by a pack: after a change, 'repmatch keep-small-runs'."""
     names = sorted(file.stem for file in (ROOT / "notebooks").glob("*.ipynb"))

@@ -116,7 +116,7 @@ def test_is_accessible(visit: Visit) -> None:
     if not AXE.is_file():
         stop = pytest.fail if os.environ.get("REPMATCH_BROWSER") == "required" else pytest.skip
         stop("axe-core is not installed: run 'npm ci'")
-    visit.page.add_script_tag(path=AXE)
+    visit.page.evaluate(AXE.read_text())
     if visit.page.evaluate("document.documentElement.dataset.theme") == "dark":
         assert findings(visit.page, runOnly=["color-contrast"]) == []
         return  # what is left does not depend on colours
@@ -134,7 +134,7 @@ def test_a_chapter_s_notebook_is_reached_by_keyboard(theme: str, visits: dict[st
     page = visits[theme].open("book/executed/seed_robustness.html", width=390)
     menus = page.locator(".article-header-buttons .dropdown:is(.dropdown-launch-buttons, .dropdown-download-buttons)")
     assert menus.count() == 1 + bool(os.environ.get("REPMATCH_REPOSITORY"))
-    page.add_script_tag(path=AXE)
+    page.evaluate(AXE.read_text())
     for menu in menus.all():
         entries = menu.locator(".dropdown-menu a")
         menu.locator(".dropdown-toggle").focus()

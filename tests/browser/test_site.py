@@ -62,6 +62,19 @@ def test_theme_switch_changes_the_ground(cover: Visit) -> None:
     cover.page.wait_for_function(f"{ground} !== '{before}'")
 
 
+def test_markup_that_gets_into_a_page_does_not_run(cover: Visit) -> None:
+    page = cover.open("book/index.html")
+    put = """kind => { const made = document.createElement('div'); document.body.append(made);
+        made.innerHTML = kind === 'handler' ? '<img src="x:" onerror="window.ran = true">' : '';
+        if (kind === 'script') { const script = document.createElement('script');
+            script.textContent = 'window.ran = true'; made.append(script); } }"""
+    for kind in ("handler", "script"):
+        page.evaluate(put, kind)
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.ran ?? false") is False
+    assert sum("Content Security Policy" in said for said in cover.said) == 2
+
+
 def test_site_is_light() -> None:
     assert sum(file.stat().st_size for file in SITE.rglob("*") if file.is_file()) < 25e6
 

@@ -17,6 +17,7 @@ import sidebar
 import small_runs
 from aligned_tables import align
 from bs4 import BeautifulSoup
+from content_policy import with_policy
 from docutils import nodes
 from helpers import ROOT
 from public_api import public_names
@@ -76,7 +77,9 @@ def test_the_reference_holds_every_public_name_with_its_parameters(tmp_path: Pat
     missing = [name for name in public if f'id="{name}"' not in pages["index"]]
     assert not missing and len(public) > 50
     basis = pages["index"].split('id="repmatch_lib.similarity.subspaces.lora_basis"')[1]
-    assert "Tensor, shape (..., r, in)" in re.sub(r"<[^>]+>", "", basis)[:1500]
+    assert "A (Tensor, shape (…, r, in))" in re.sub(r"<[^>]+>", "", basis)[:1500]
+    both = pages["index"].split('id="repmatch_lib.similarity.comparison.repmatch"')[1]
+    assert "a, b (Adapter, folder" in re.sub(r"<[^>]+>", "", both)[:1500]
 
 
 def column(html: str, place: int) -> list[str]:
@@ -135,6 +138,29 @@ def test_kinds_of_number_are_coloured_by_column_and_by_row() -> None:
     assert [cell["class"] for cell in cells] == [["build"], ["build"]]  # a name that spans two rows is that of both
     cells = BeautifulSoup(align(html), "html.parser").select("td")
     assert [cell["class"] for cell in cells] == [["recorded"], ["recorded"]]
+
+
+def test_a_wide_table_s_cells_say_their_column() -> None:
+    wide = pd.DataFrame({"a": [1], "b": [-0.0], "c": ["x"]}, ["first"]).to_html()
+    table = BeautifulSoup(align(wide), "html.parser").table
+    assert [cell["data-label"] for cell in table.select("td")] == ["a", "b", "c"] and "stacks" in table["class"]
+    assert [cell.get_text(strip=True) for cell in table.select("td")] == ["1", "0.0", "x"]
+    assert "stacks" not in align(pd.DataFrame({"a": [1], "b": [2]}).to_html())
+
+
+def test_a_page_s_policy_lets_its_own_scripts_run_and_no_other() -> None:
+    page = (
+        '<html><head lang="en"><title>x</title></head><body><script>a = 1;</script><script src="b.js"></script>'
+        '<script type="application/json">{"no": "script"}</script><p onclick="go(&quot;x&quot;)">p</p></body></html>'
+    )
+    made = with_policy(page)
+    assert with_policy(made) == made and made.count("Content-Security-Policy") == 1
+    head = BeautifulSoup(made, "html.parser").head
+    assert next(head.children)["http-equiv"] == "Content-Security-Policy"  # ahead of all that it is about
+    scripts = dict(rule.strip().split(" ", 1) for rule in head.meta["content"].split(";"))["script-src"].split()
+    # As openssl has them.
+    hashes = ("+B4P3mELzC9+K6hvRZAJzBhAm2vqILTv5LBWPkH5ONA=", "lvqDDRHHabLt5CZkuiO+A4+IF2n5Jk22flVtezagqfY=")
+    assert {*scripts} == {"'self'", "file:", "'unsafe-hashes'", *(f"'sha256-{one}'" for one in hashes)}
 
 
 def test_the_state_counts_the_ledger(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""Sphinx extension: every page says which scripts may run in it, and that nothing may be asked of another host.
+
+A Content-Security-Policy stands first in each finished page's head. It names the page's own inline scripts by their
+hashes: whatever else gets into a page, such as a file's name with markup in it, does not run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html import escape, unescape
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+# Where pages are opened as files, browsers take 'self' to be nothing; 'file:' stands for what lies beside them.
+OWN = "'self' file:"
+POLICY = (
+    f"default-src {OWN}",
+    f"script-src {OWN} {{hashes}}",
+    f"style-src {OWN} 'unsafe-inline'",  # MathJax and the theme set styles as they go
+    f"img-src {OWN} data: blob:",
+    f"font-src {OWN} data:",
+    "worker-src blob:",  # the page that compares adapters keeps its worker's script in itself
+    "object-src 'none'",
+    "base-uri 'none'",
+    "form-action 'self' file:",
+)
+
+_META = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
+_HEAD = re.compile(r"<head\b[^>]*>", re.IGNORECASE)
+_SCRIPT = re.compile(r"<script\b(?P<attributes>[^>]*)>(?P<text>.*?)</script>", re.DOTALL | re.IGNORECASE)
+_RUNS = re.compile(r"""(?!.*\bsrc\s*=)(?!.*\btype\s*=\s*["']?(?!(?:text|application)/javascript|module))""", re.DOTALL)
+_HANDLER = re.compile(r"""<[a-z][^<>]*?\son[a-z]+="(?P<text>[^"]*)\"""", re.IGNORECASE)
+
+
+def with_policy(html: str, inline: bool = False) -> str:
+    """A page with its policy, one that has it already anew; ``inline`` lets any script of the page's own text run."""
+    html = _META.sub("", html)
+    scripts = [found["text"] for found in _SCRIPT.finditer(html) if _RUNS.match(found["attributes"])]
+    handlers = [unescape(found["text"]) for found in _HANDLER.finditer(_SCRIPT.sub("", html))]
+    hashes = " ".join(sorted({_hash(text) for text in scripts + handlers}) + ["'unsafe-hashes'"] * bool(handlers))
+    hashes = "'unsafe-inline'" if inline else hashes
+    policy = escape("; ".join(POLICY).format(hashes=hashes).replace(" ;", ";"))
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+    return _HEAD.sub(lambda head: head[0] + meta, html, count=1)
+
+
+def _hash(text: str) -> str:
+    """As a policy names a script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def set_policies(app: Sphinx, exception: Exception | None) -> None:
+    """Give every finished page its policy; the slides have theirs from what makes them."""
+    if exception is None and app.builder.format == "html":
+        for page in sorted(Path(app.outdir).rglob("*.html")):
+            if not {"_static", "slides"} & {*page.relative_to(app.outdir).parts}:
+                page.write_text(with_policy(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.connect("build-finished", set_policies, priority=905)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
