@@ -195,13 +195,21 @@ def of_transfer(table: pd.DataFrame, name: str) -> Interval | None:
     return student(means[True] - means[False])
 
 
-def of_starts(table: pd.DataFrame, name: str) -> Interval | None:
-    if name != "same head":
-        return None
-    rate = table[table.head_a != table.head_b].lr.iloc[0]  # heads vary at the chapter's own rate alone
-    chosen = rows(table, side="left", head_a=0, head_b=0, lr=rate)
+def of_starts(table: pd.DataFrame, name: str) -> Interval:
+    rate = rows(table, side="shuffled").lr.iloc[0]  # the chapter's own
+    own = rows(table, lr=rate)
+    question, _, less = name.partition(" - ")
+    bound = float(rm.chance_scores(384, 4, 4, len(own.layers.iloc[0])).quantile(0.95)) if less else 0.0
+    if question == "other heads":
+        other = own[(own.side == "left") & (own.head_a != own.head_b) & (own.seed_a != own.seed_b)]
+        heads = sorted({*other.head_a, *other.head_b})
+        return left_out(
+            heads, lambda kept: other[other.head_a.isin(kept) & other.head_b.isin(kept)].score.mean() - bound
+        )
+    of_first = own[(own.head_a == own.head_a.min()) & (own.head_b == own.head_b.min())]
+    chosen = rows(of_first, side="shuffled" if question == "shuffled" else "left")
     return left_out(
-        seeds_of(chosen), lambda kept: float(chosen[chosen.seed_a.isin(kept) & chosen.seed_b.isin(kept)].score.mean())
+        seeds_of(chosen), lambda kept: chosen[chosen.seed_a.isin(kept) & chosen.seed_b.isin(kept)].score.mean() - bound
     )
 
 
