@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Iterable
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
@@ -36,16 +37,29 @@ _RUNS = re.compile(r"""(?!.*\bsrc\s*=)(?!.*\btype\s*=\s*["']?(?!(?:text|applicat
 _HANDLER = re.compile(r"""<[a-z][^<>]*?\son[a-z]+="(?P<text>[^"]*)\"""", re.IGNORECASE)
 
 
-def with_policy(html: str, inline: bool = False) -> str:
-    """A page with its policy, one that has it already anew; ``inline`` lets any script of the page's own text run."""
+def with_policy(html: str, handlers: Iterable[str] = (), inline: bool = False) -> str:
+    """A page with its policy; one that has it already gets it anew.
+
+    Parameters
+    ----------
+    html : str
+    handlers : iterable of str
+        Event handlers that may run beside the page's own: the search reads other pages for its excerpts.
+    inline : bool
+        Let any script run that the page holds.
+    """
     html = _META.sub("", html)
-    scripts = [found["text"] for found in _SCRIPT.finditer(html) if _RUNS.match(found["attributes"])]
-    handlers = [unescape(found["text"]) for found in _HANDLER.finditer(_SCRIPT.sub("", html))]
-    hashes = " ".join(sorted({_hash(text) for text in scripts + handlers}) + ["'unsafe-hashes'"] * bool(handlers))
-    hashes = "'unsafe-inline'" if inline else hashes
-    policy = escape("; ".join(POLICY).format(hashes=hashes).replace(" ;", ";"))
-    meta = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+    scripts = {found["text"] for found in _SCRIPT.finditer(html) if _RUNS.match(found["attributes"])}
+    handlers = {*handlers, *handlers_of(html)}
+    hashes = " ".join([*sorted(map(_hash, scripts | handlers)), *(["'unsafe-hashes'"] if handlers else [])])
+    policy = "; ".join(POLICY).format(hashes="'unsafe-inline'" if inline else hashes).replace(" ;", ";")
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">'
     return _HEAD.sub(lambda head: head[0] + meta, html, count=1)
+
+
+def handlers_of(html: str) -> set[str]:
+    """The scripts in a page's attributes, such as ``onclick``."""
+    return {unescape(found["text"]) for found in _HANDLER.finditer(_SCRIPT.sub("", html))}
 
 
 def _hash(text: str) -> str:
@@ -56,9 +70,16 @@ def _hash(text: str) -> str:
 def set_policies(app: Sphinx, exception: Exception | None) -> None:
     """Give every finished page its policy; the slides have theirs from what makes them."""
     if exception is None and app.builder.format == "html":
-        for page in sorted(Path(app.outdir).rglob("*.html")):
-            if not {"_static", "slides"} & {*page.relative_to(app.outdir).parts}:
-                page.write_text(with_policy(page.read_text(encoding="utf-8")), encoding="utf-8")
+        files = [page for page in sorted(Path(app.outdir).rglob("*.html")) if not _apart(page.relative_to(app.outdir))]
+        pages = {file: file.read_text(encoding="utf-8") for file in files}
+        handlers = set().union(*map(handlers_of, pages.values()))
+        for file, html in pages.items():
+            file.write_text(with_policy(html, handlers), encoding="utf-8")
+
+
+def _apart(page: Path) -> bool:
+    """Whether it is a theme's template, or a deck."""
+    return bool({"_static", "slides"} & {*page.parts})
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

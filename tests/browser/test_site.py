@@ -72,7 +72,7 @@ def test_markup_that_gets_into_a_page_does_not_run(cover: Visit) -> None:
         page.evaluate(put, kind)
     page.wait_for_timeout(200)
     assert page.evaluate("window.ran ?? false") is False
-    assert sum("Content Security Policy" in said for said in cover.said) == 2
+    assert all("Content Security Policy" in said for said in cover.said) and len(cover.said) >= 2
 
 
 def test_site_is_light() -> None:
