@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import subprocess
@@ -53,6 +54,13 @@ def interval(low: float, high: float, value: float | None = None) -> rm.Estimate
 def test_verdicts_follow_the_ends_of_the_interval(rule: dict, ends: tuple[float, float], verdict: str) -> None:
     assert claim(rule).verdict(interval(*ends)) == verdict
     assert claim(rule).verdict(None) == "not run"
+
+
+@pytest.mark.parametrize("rule", [{"above": 0.2}, {"below": 0.2}, {"value": 0.2, "within": 0.05}])
+def test_where_the_middle_lies_decides_nothing(rule: dict) -> None:
+    ends = [k / 100 for k in range(10, 31)]
+    for low, high in itertools.combinations(ends, 2):
+        assert len({claim(rule).verdict(interval(low, high, value)) for value in (low, high)}) == 1
 
 
 @pytest.mark.parametrize("narrow", [0.04, 0.01, 0.001])
