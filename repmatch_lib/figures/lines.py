@@ -13,7 +13,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from repmatch_lib.figures.style import COLORS, KINDS, THEME, finish, wrapped
+from repmatch_lib.figures.style import COLORS, KINDS, THEME, finish, span, wrapped
 from repmatch_lib.statistics import Estimate
 
 
@@ -70,6 +70,9 @@ def curves_figure(
             ax.set_xticks(xs, [f"{x:g}" for x in xs], fontsize=10)
             ax.minorticks_off()
         axes[0, 0].set_ylabel(quantity)
+        axes[0, 0].set_ylim(
+            *span((kind, e) for kind, curves in panels.items() for points in curves.values() for e in points.values())
+        )
         handles, labels = axes[0, -1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncol=len(labels), fontsize=10, frameon=False)
         sns.despine(figure)

@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from repmatch_lib.figures.style import COLORS, KINDS, RECORDED, THEME, finish
+from repmatch_lib.figures.style import COLORS, KINDS, RECORDED, THEME, finish, span
 from repmatch_lib.statistics import Estimate
 
 
@@ -34,12 +34,16 @@ def estimates_figure(
     """
     labels = list(dict.fromkeys(label for label, _, _ in rows))
     kinds = [kind for kind in KINDS if any(k == kind for _, k, _ in rows)]
+    estimates = [(label, kind, value if isinstance(value, Estimate) else _exact(value)) for label, kind, value in rows]
     with plt.rc_context(THEME):
         figure, ax = plt.subplots(figsize=(7, 0.5 * len(labels) + 1.1), layout="constrained")
-        for label, kind, value in rows:
+        known = [
+            (kind, value if isinstance(value, Estimate) else Estimate(value, value, value, 0, ""))
+            for _, kind, value in rows
+        ]
+        for (label, kind, _), (_, estimate) in zip(rows, known, strict=True):
             color, marker = KINDS[kind]
             y = labels.index(label) + (kinds.index(kind) - (len(kinds) - 1) / 2) * 0.22
-            estimate = value if isinstance(value, Estimate) else Estimate(value, value, value, 0, "")
             error = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
             ax.errorbar(estimate.value, y, xerr=error, fmt=marker, color=color, ms=5, lw=1.4, capsize=3)
         for kind in kinds:
@@ -49,11 +53,17 @@ def estimates_figure(
         ax.set_yticks(range(len(labels)), labels)
         ax.set_ylim(len(labels) - 0.5, -0.5)
         ax.set_xlabel(quantity)
-        if quantity == "RepMatch":
-            ax.set_xlim(min(0, ax.get_xlim()[0]), max(1, ax.get_xlim()[1]))
+        bounds = [] if chance is None else [("chance", _exact(chance))]
+        low, high = span([*((kind, estimate) for _, kind, estimate in estimates), *bounds])
+        ax.set_xlim(*((min(0, low), max(1, high)) if quantity == "RepMatch" else (low, high)))
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.5 / len(labels)), ncol=4, fontsize=10, frameon=False)
         sns.despine(ax=ax, left=True)
         return finish(figure, path)
+
+
+def _exact(value: float) -> Estimate:
+    """A number without an interval."""
+    return Estimate(value, value, value, 0, "")
 
 
 def times_figure(rows: pd.DataFrame, ways: Sequence[str], path: str | Path | None = None) -> Figure:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
+
+from repmatch_lib.statistics import Estimate
 
 # The three kinds of number, one colour and one marker each, told apart without colour too.
 PAPER, RECORDED, BUILD = "#b3530b", "#1b6ca8", "#5a7d2a"
@@ -76,6 +79,23 @@ def drawn(figure: Figure) -> list[dict[str, Any]]:
             | {"lines": [points.round(6).tolist() for points in lines if np.isfinite(points).all()]}
         )
     return found
+
+
+def span(shown: Iterable[tuple[str, Estimate]]) -> tuple[float, float]:
+    """Ends of an axis that holds all values, and the intervals of the paper's and the recorded numbers.
+
+    A small run has intervals so wide that beside them nothing else could be told apart: they run off the axis.
+
+    Parameters
+    ----------
+    shown : iterable of (kind, Estimate)
+    """
+    by_kind = list(shown)
+    judged = [e for kind, e in by_kind if kind == "recorded"] or [e for _, e in by_kind]
+    ends = [e.value for _, e in by_kind] + [end for e in judged for end in (e.low, e.high)]
+    known = [end for end in ends if math.isfinite(end)] or [0.0, 1.0]
+    room = 0.05 * (max(known) - min(known)) or 0.05
+    return min(known) - room, max(known) + room
 
 
 def wrapped(name: str) -> str:

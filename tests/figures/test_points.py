@@ -21,3 +21,16 @@ def test_groups_differ_in_marker_and_colour() -> None:
     drawn = figure.axes[0].collections
     assert len(figure.axes) == 2 and len({len(c.get_paths()[0].vertices) for c in drawn}) > 1
     assert len({tuple(c.get_facecolor()[0]) for c in drawn}) == 3
+
+
+def test_intervals_of_a_small_run_run_off_an_axis_that_holds_every_value() -> None:
+    recorded, small = rm.Estimate(2.0, 1.0, 3.0, 5, "seed"), rm.Estimate(4.0, -90.0, 98.0, 2, "seed")
+    both = rm.estimates_figure([("a", "recorded", recorded), ("a", "this build", small)], quantity="points")
+    low, high = both.axes[0].get_xlim()
+    assert low < 1 and 4 < high < 5
+    alone = rm.estimates_figure([("a", "this build", small)], quantity="points")
+    assert alone.axes[0].get_xlim()[0] < -90
+    scores = rm.estimates_figure([("a", "recorded", rm.Estimate(0.4, 0.3, 0.5, 5, "seed"))])
+    assert scores.axes[0].get_xlim() == (0, 1)
+    panels = {"recorded": {"top": {1.0: recorded}}, "this build": {"top": {1.0: small}}}
+    assert rm.curves_figure(panels, "points", "k").axes[1].get_ylim()[1] < 5
