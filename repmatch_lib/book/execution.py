@@ -21,6 +21,8 @@ PACKAGES = ("torch", "transformers", "peft", "numpy")
 
 TOLD = ("kind", "task", "one.task", "rank", "seed", "head_seed", "lr")  # of a request, in a table
 
+NONE = "There is none."
+
 SOFTWARE = ["python", *PACKAGES, "machine"]
 
 
@@ -30,7 +32,7 @@ def execution(folder: str | Path | None = None) -> pd.DataFrame:
     Parameters
     ----------
     folder : path, optional
-        Of a build's records; ``data/recorded`` if not given.
+        Of a build's records, those left out that repeat the recorded ones; ``data/recorded`` if not given.
 
     Returns
     -------
@@ -40,15 +42,17 @@ def execution(folder: str | Path | None = None) -> pd.DataFrame:
         column for each of the main packages, ``machine`` and ``commit`` (of this project; ``+`` for changed files).
         Several values of one kind are joined by commas.
     """
-    by_name = records(folder or project_file("data/recorded"))
-    return pd.DataFrame([_row(record) for record in by_name.values()])
+    known = records(project_file("data/recorded"))
+    built = records(folder) if folder else known
+    own = [one for name, one in built.items() if not (folder and name in known and one.repeats(known[name]))]
+    return pd.DataFrame([_row(record) for record in own])
 
 
 def execution_table(folder: str | Path | None = None) -> Markdown:
     """The same as a table for a page, with links to the chapters and without the software."""
     table = execution(folder)
     if table.empty:
-        return Markdown("No record yet.")
+        return Markdown(NONE)
     table["experiment"] = [chapter_link(name, name) for name in table["experiment"]]
     table["seconds"] = table["seconds"].map("{:,.0f}".format)
     return as_markdown(table.drop(columns=SOFTWARE).rename(columns={"seconds": "training, s"}).to_dict("records"))
@@ -58,7 +62,7 @@ def software_table(folder: str | Path | None = None) -> Markdown:
     """Which versions and machines there were, and which experiments were made with each, as a table for a page."""
     table = execution(folder)
     if table.empty:
-        return Markdown("No record yet.")
+        return Markdown(NONE)
     together = table.groupby(SOFTWARE, sort=False)["experiment"].agg(", ".join).reset_index()
     return as_markdown(together.to_dict("records"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -31,4 +32,11 @@ def test_the_pages_tables_hold_every_record_and_none_where_there_is_none(tmp_pat
     for name in rm.execution().experiment:
         assert f"[{name}]({name}.ipynb)" in shown and name in software
     assert "torch" in software and "torch" not in shown
-    assert rm.execution_table(tmp_path).data == rm.software_table(tmp_path).data == "No record yet."
+    assert rm.execution_table(tmp_path).data == rm.software_table(tmp_path).data == "There is none."
+
+
+def test_a_build_s_lines_leave_out_what_repeats_the_record(tmp_path: Path) -> None:
+    record = rm.Record.load(ROOT / "data/recorded/seed_robustness.json")
+    record.save(tmp_path / "seed_robustness.json")
+    dataclasses.replace(record, experiment="layers").save(tmp_path / "layers.json")
+    assert rm.execution(tmp_path).experiment.tolist() == ["layers"]
