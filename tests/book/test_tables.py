@@ -71,6 +71,14 @@ def test_a_table_keeps_the_kinds_of_number_apart(points: list[tuple[str, str, rm
     assert "|" not in rm.points_table([]).data
 
 
+def test_running_times_are_minutes_of_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = rm.Record("demo", {}, RECORDED, [], {}, {"training_seconds": 90.0})
+    monkeypatch.setattr(tables, "recorded", {"demo": record}.get)
+    build = rm.Record("demo", {}, BUILD, [], {}, {"training_seconds": 3606.0})
+    lines = [line for line in rm.running_times(build).data.splitlines() if line.startswith("| ")]
+    assert lines[2:] == ["| recorded | 1.5 |", "| this build | 60.1 |"]
+
+
 def test_a_name_is_no_element_of_the_page() -> None:
     shown = tables.as_markdown([{"run": "<img src=x onerror=alert(1)>.csv", "of": "a|b\nc"}]).data
     assert "<img" not in shown and "&lt;img src=x" in shown and "a\\|b c" in shown

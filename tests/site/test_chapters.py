@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import combinations, product
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from helpers import ROOT
 
 import repmatch_lib as rm
-from repmatch_lib.book import notebooks, parameters
+from repmatch_lib.book import ledger, notebooks, parameters
 from repmatch_lib.experiments.catalogue import parse
 from repmatch_lib.experiments.requests import stages
 from repmatch_lib.paths import project_file
@@ -86,7 +86,7 @@ def test_the_chapter_s_design_is_balanced_and_its_samples_take_equal_steps() -> 
     cells = [tuple(getattr(run, name) for name in seeds) for run in of_design]
     assert sorted(cells) == list(product((0, 1), repeat=5)) and cells == sorted(cells)
     samples = [run for run in runs if run.rows != 320]
-    assert {run.epochs * ceil(run.rows / run.batch_size) for run in samples} == {48}
+    assert {run.epochs * math.ceil(run.rows / run.batch_size) for run in samples} == {48}
     assert {len({run.sample_seed, run.seed, run.start_seed, run.order_seed}) for run in samples} == {1}
     assert all(a.sample_seed != b.sample_seed for a, b in combinations(samples, 2) if a.rows == b.rows)
 
@@ -104,6 +104,9 @@ def test_a_chapter_opens_with_the_verdicts_on_the_paper_s_claims() -> None:
         asked = [claim for claim in own if not claim.where.startswith("beside")] or own
         assert sum(line.startswith("| ") for line in shown.splitlines()) == len(asked) + 2
         assert all(claim.claim.replace("|", "\\|") in shown for claim in asked)
+        known = (ledger.recorded(chapter) or rm.Record(chapter, {}, {}, [], {}, {})).estimates
+        told = [known[claim.estimate] for claim in asked if claim.estimate in known]
+        assert all(f"| {one!s} |" in shown for one in told if not math.isnan(one.value))
 
 
 def test_numbers_of_the_paper_in_the_text_are_the_paper_s() -> None:
