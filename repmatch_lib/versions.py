@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -159,8 +160,19 @@ def provenance() -> dict[str, Any]:
         "code": whole_version(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores",
     }
+
+
+def _processor() -> str:
+    """Its name, and the instructions that torch's kernels take: with others, sums come out in another order."""
+    try:
+        told = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    except OSError:
+        told = []
+    name = next((value.strip() for key, _, value in told if key.strip() == "model name"), platform.processor())
+    torch = sys.modules.get("torch")
+    return " ".join([name or "processor unknown", *([torch.backends.cpu.get_cpu_capability()] if torch else [])])
 
 
 @lru_cache
