@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import repmatch_lib as rm
 
 
 def test_every_setting_of_a_ranking_arrives(quick_run: rm.Run) -> None:
+    quick_run = replace(quick_run, modules=("query",))
     ranking = rm.Ranking(quick_run, rows=20, sample_seed=3, steps=2, lr=2e-3, rank=1, seed=77)
     made_of = ranking.make(progress=False).made_of
     asked = {
@@ -21,7 +23,7 @@ def test_every_setting_of_a_ranking_arrives(quick_run: rm.Run) -> None:
         "rank": 1,
         "seed": 77,
         "max_length": 32,
-        "modules": ["value"],
+        "modules": ["query"],
         "measure": "repmatch",
     }
     assert {name: made_of[name] for name in asked} == asked
