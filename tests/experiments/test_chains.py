@@ -21,7 +21,10 @@ def fine_tuning(key: str, seed: int) -> SimpleNamespace:
     kept = random.choice(30, 10, replace=False).tolist()
     classes = int(random.integers(1, 10))
     labels = {"a": classes, "b": 10 - classes}
-    outcome = SimpleNamespace(value=float(random.random()), metric="accuracy", labels=labels, instances=kept)
+    told = {"learned": {"constant": 0.25}}
+    outcome = SimpleNamespace(
+        value=float(random.random()), metric="accuracy", labels=labels, instances=kept, provenance=told
+    )
     selection = SimpleNamespace(ranking=SimpleNamespace(target=rm.Run("sst2", seed=seed % TARGETS)))
     return SimpleNamespace(make=lambda progress: outcome, outcome=outcome, selection=selection)
 
@@ -59,7 +62,7 @@ def test_an_interval_leaves_out_a_target_with_its_runs(outcomes: Outcomes) -> No
 def test_a_row_for_each_fine_tuning(outcomes: Outcomes) -> None:
     table = outcomes.table("way")
     assert [*zip(table.way, table.seed, strict=True)] == [(way, seed) for way in "xy" for seed in SEEDS]
-    assert (table.target == table.seed % TARGETS).all()
+    assert (table.target == table.seed % TARGETS).all() and (table.constant == 0.25).all()
     assert isinstance(table, pd.DataFrame) and (table["class a"] + table["class b"] == 10).all()
 
 

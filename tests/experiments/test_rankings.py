@@ -75,6 +75,9 @@ def test_a_task_with_a_development_set_is_evaluated_on_it() -> None:
 def test_a_task_of_one_file_is_evaluated_on_rows_that_nobody_saw(tuning_request: Callable[..., rm.FineTuning]) -> None:
     request = tuning_request()
     ranking = request.selection.ranking
+    ranking = replace(ranking, target=replace(ranking.target, sample_seed=1))  # other rows than the pool's
+    request = replace(request, selection=replace(request.selection, ranking=ranking))
+    assert {*ranking.target.rows_of().table["id"].to_pylist()} - {*ranking.pool().table["id"].to_pylist()}
     seen = {*ranking.pool().table["id"].to_pylist(), *ranking.target.rows_of().table["id"].to_pylist()}
     left = request.development().table["id"].to_pylist()
     assert left and not seen & {*left} and len(left) == len(rm.load(rm.task(ranking.target.task))) - len(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,9 @@ def test_a_run_trains_on_its_group() -> None:
     expected = rm.draw(rm.load(rm.task("snli"), source="mini"), "mid", 20, 3)
     assert data.fingerprint == expected.fingerprint and data.source == "mini:snli/train.parquet, mid"
     assert run.id != rm.Run("snli", source="mini", rows=20, sample_seed=3).id
+
+
+def test_rows_are_drawn_by_their_own_seed() -> None:
+    run = rm.Run("sst2", source="mini", rows=10, sample_seed=3, seed=1, head_seed=2)
+    drawn = rm.load(rm.task("sst2"), source="mini", rows=10, seed=3)
+    assert run.rows_of().fingerprint == drawn.fingerprint != replace(run, sample_seed=0).rows_of().fingerprint

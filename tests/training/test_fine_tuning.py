@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from helpers import Tiny
 
 import repmatch_lib as rm
@@ -44,3 +45,17 @@ def test_fine_tuning_learns_and_starts_from_the_seed(tiny: Tiny, toy: rm.Corpus)
         for seed in (0, 1)
     ]
     assert not head[0].equal(head[1])
+
+
+def test_the_head_is_the_seed_s(tiny: Tiny, toy: rm.Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = []
+
+    def watched(model: torch.nn.Module, *_: object) -> list[float]:
+        heads.append(model.classifier.weight.detach().clone())
+        return [1.0]
+
+    monkeypatch.setattr(loop, "fit", watched)
+    for seed in (0, 1):
+        rm.fine_tune(tiny("bert"), toy, toy, seed=seed, epochs=1, max_length=32, progress=False)
+    wanted = [frozen_model(tiny("bert"), "classification", 2, seed).classifier.weight for seed in (0, 1)]
+    assert all(one.equal(other) for one, other in zip(heads, wanted, strict=True)) and not heads[0].equal(heads[1])
